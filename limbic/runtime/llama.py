@@ -1,0 +1,88 @@
+"""The part of llama.cpp that both the affect head and the living LLM use, through llama-cpp-python's low-level API.
+
+Three things must be right before the library is touched: an assertion in it must end the process at once instead of starting a debugger
+(`GGML_NO_BACKTRACE`), its log must come through our own callback (the package's maps the levels wrongly and hides errors), and it must be
+initialised once for the process.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import os
+from pathlib import Path
+from typing import Any
+
+from limbic.runtime.logs import get_logger
+
+os.environ.setdefault("GGML_NO_BACKTRACE", "1")
+
+import llama_cpp
+
+_log = get_logger(__name__)
+
+# ggml.h: GGML_LOG_LEVEL_WARN and GGML_LOG_LEVEL_ERROR. INFO and DEBUG are too much, CONT (5) continues a line that we may not have begun.
+_WARN, _ERROR = 3, 4
+
+
+@llama_cpp.llama_log_callback  # type: ignore[untyped-decorator]
+def _on_log(level: int, text: bytes, _data: ctypes.c_void_p) -> None:
+    if level in (_WARN, _ERROR):
+        write = _log.error if level == _ERROR else _log.warning
+        write("llama.cpp", detail=text.decode("utf-8", "replace").strip())
+
+
+@functools.cache
+def initialise_llama() -> None:
+    """Set up the library for this process. Does nothing the second time."""
+    llama_cpp.llama_log_set(_on_log, ctypes.c_void_p(0))
+    llama_cpp.llama_backend_init()
+
+
+class LlamaError(Exception):
+    """llama.cpp refused something."""
+
+
+class AbortFlag:
+    """Stops a computation from another thread, within one node of its graph and without the interpreter's lock.
+
+    The callback that llama.cpp polls is libc's `strlen` on a buffer of one byte: 0 while the buffer is empty, 1 once it is set.
+    A callback written in Python would need the lock at each of several hundred nodes.
+    """
+
+    _strlen = ctypes.cast(ctypes.CDLL(None).strlen, ctypes.c_void_p)
+
+    def __init__(self) -> None:
+        self._buffer = ctypes.create_string_buffer(2)
+
+    def set(self) -> None:
+        """Ask the computation to stop."""
+        self._buffer[0] = b"\x01"
+
+    def clear(self) -> None:
+        """Forget an earlier request."""
+        self._buffer[0] = b"\x00"
+
+    def is_set(self) -> bool:
+        """Whether a stop was asked for."""
+        return self._buffer[0] != b"\x00"
+
+    def install(self, context: Any) -> None:
+        """Make a llama context poll this flag. The flag must outlive the context."""
+        callback = ctypes.cast(self._strlen, llama_cpp.ggml_abort_callback)
+        llama_cpp.llama_set_abort_callback(context, callback, ctypes.cast(self._buffer, ctypes.c_void_p))
+
+
+def load_model(path: Path, *, use_mmap: bool = True) -> Any:
+    """Load a GGUF file and return the `llama_model` pointer. Blocks for as long as that takes.
+
+    Raises:
+        LlamaError: llama.cpp could not load it; its own message stands in the log.
+    """
+    initialise_llama()
+    params = llama_cpp.llama_model_default_params()
+    params.use_mmap = use_mmap
+    model = llama_cpp.llama_model_load_from_file(str(path).encode(), params)
+    if not model:
+        raise LlamaError(f"llama.cpp could not load {path}; the line before this one says why")
+    return model

@@ -1,0 +1,240 @@
+"""Every setting of every process, with its default and its reason.
+
+One model for all, because the four processes share one environment and one file, and a key that nobody knows must be refused: a
+misspelt deadline that is silently ignored is worse than a start that fails. Sources, the first wins: environment variables
+`LIMBIC_<SECTION>__<KEY>`, then the TOML file that `LIMBIC_CONFIG` names.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+)
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+ENV_PREFIX = "LIMBIC_"
+CONFIG_VARIABLE = "LIMBIC_CONFIG"
+MIB = 1024 * 1024
+
+
+def _host_and_port(value: str) -> str:
+    if value.startswith("unix:") and len(value) > len("unix:"):
+        return value
+    host, _, port = value.rpartition(":")
+    if not host or not port.isdigit() or not 0 < int(port) < 65536:
+        raise ValueError("must be HOST:PORT or unix:PATH")
+    return value
+
+
+Address = Annotated[str, AfterValidator(_host_and_port)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class RuntimeSettings(_Section):
+    """What all processes share."""
+
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["json", "console"] = "json"
+    drain_s: PositiveFloat = 8.0
+    """Calls in flight get this long after SIGTERM. supervisord's stopwaitsecs must be larger."""
+    lame_duck_s: NonNegativeFloat = 0.2
+    """How long calls are still taken after health has said NOT_SERVING, so that clients can turn away first."""
+    channelz: bool = False
+    """Serve channelz. It shows the addresses of peers."""
+    data_dir: Path = Path("var")
+    """Journal, spool and sockets. Created with mode 0700."""
+    logs_dir: Path = Path("logs")
+    """The readable feeds. Created with mode 0700."""
+
+
+class ServerSettings(_Section):
+    """Where a service listens and how long its calls may take."""
+
+    listen: Address
+    metrics: Address | None = None
+    default_deadline_s: PositiveFloat = 10.0
+    """For a call that brings no deadline."""
+    max_deadline_s: PositiveFloat = 60.0
+    max_message_bytes: PositiveInt = 4 * MIB
+
+
+class StateSettings(ServerSettings):
+    """The state engine."""
+
+    listen: Address = "127.0.0.1:50052"
+    metrics: Address | None = "127.0.0.1:9102"
+    journal_url: str = "sqlite:///var/journal.sqlite3"
+    """Where facts are kept."""
+    temperament: str = "default"
+    """For sessions that name none."""
+    temperaments_dir: Path | None = None
+    """More temperaments, besides those that are shipped."""
+    keep_text: bool = True
+    """Whether sessions keep the words said unless they say otherwise: the model's memory of the conversation lives there."""
+    write_queue: PositiveInt = 4096
+    """Facts that may wait for the writer; beyond it RESOURCE_EXHAUSTED."""
+    cached_sessions: PositiveInt = 10_000
+    """Sessions whose state is kept in memory; others are read from the journal when they are next used."""
+
+
+class AffectSettings(ServerSettings):
+    """The affect head."""
+
+    listen: Address = "127.0.0.1:50053"
+    metrics: Address | None = "127.0.0.1:9103"
+    model: str = "affect-head"
+    """A name in limbic/models.toml, or the path of a GGUF file."""
+    model_sha256: str = ""
+    """Required content of a model given by its path; empty: not checked. Named models are always checked."""
+    workers: PositiveInt = 1
+    threads: PositiveInt = 1
+    """Threads of each worker. Workers times threads should not exceed the cores."""
+    queue: PositiveInt = 64
+    """Utterances that may wait; beyond it RESOURCE_EXHAUSTED."""
+
+
+class OpenAIUpstream(_Section):
+    """A server that speaks the OpenAI protocol."""
+
+    url: str = ""
+    """Its base URL, with the /v1. Empty: the embedded model speaks."""
+    model: str = ""
+    """The model's name there; empty: the first one that it lists."""
+    api_key_file: Path | None = None
+    api_key: str = Field(default="", repr=False)
+
+
+class LlmSettings(ServerSettings):
+    """The living LLM."""
+
+    listen: Address = "127.0.0.1:50054"
+    metrics: Address | None = "127.0.0.1:9104"
+    default_deadline_s: PositiveFloat = 120.0
+    max_deadline_s: PositiveFloat = 600.0
+    upstream: OpenAIUpstream = OpenAIUpstream()
+    model: str = "smollm2-135m-instruct"
+    """The embedded model: a name in limbic/models.toml, or the path of a GGUF file."""
+    model_sha256: str = ""
+    context_tokens: PositiveInt = 4096
+    """Window of the embedded model."""
+    threads: PositiveInt = 2
+    queue: PositiveInt = 8
+    """Replies that may wait for the embedded model; beyond it RESOURCE_EXHAUSTED."""
+    connect_timeout_s: PositiveFloat = 2.0
+    first_delta_timeout_s: PositiveFloat = 30.0
+    idle_timeout_s: PositiveFloat = 15.0
+    """Between two deltas."""
+    retry_attempts: PositiveInt = 4
+    retry_initial_s: PositiveFloat = 0.2
+    retry_max_s: PositiveFloat = 5.0
+    retry_budget_ratio: PositiveFloat = 0.2
+    """Retries that each success earns; keeps an outage from multiplying the load."""
+    retry_budget_min: PositiveFloat = 10.0
+    """Retries that are there without any success."""
+    circuit_failures: PositiveInt = 5
+    """Failures in a row that open an upstream's circuit."""
+    circuit_open_s: PositiveFloat = 5.0
+    """How long it stays open before a probe."""
+
+
+class GatewaySettings(ServerSettings):
+    """The gateway."""
+
+    listen: Address = "127.0.0.1:50051"
+    http: Address = "127.0.0.1:8080"
+    default_deadline_s: PositiveFloat = 120.0
+    max_deadline_s: PositiveFloat = 600.0
+    state_target: Address = "127.0.0.1:50052"
+    affect_target: Address = "127.0.0.1:50053"
+    llm_target: Address = "127.0.0.1:50054"
+    affect_window_ms: int = Field(default=600, ge=0, le=60_000)
+    """How long a turn waits for its own reading before the model is asked."""
+    affect_deadline_ms: int = Field(default=30_000, ge=1, le=600_000)
+    """When a reading that has not come is given up."""
+    state_deadline_ms: int = Field(default=250, ge=1, le=60_000)
+    """For each call to the state engine within a turn; after it the turn goes on with the last known state."""
+    answer_reserve_ms: int = Field(default=50, ge=0, le=10_000)
+    """Kept back from each budget, for answering."""
+    max_turns: PositiveInt = 64
+    """Turns that may run at once; beyond it RESOURCE_EXHAUSTED."""
+    history_messages: PositiveInt = 200
+    """Earlier messages that are given to the model, before its window cuts them further."""
+    persona: str = "You are Ada, a warm and curious friend. You talk like a person in a chat: short, plain, honest, with your own mind."
+    log_text: bool = False
+    """Whether the feeds and telemetry hold the words said."""
+
+
+class Settings(BaseSettings):
+    """All settings."""
+
+    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True)
+
+    runtime: RuntimeSettings = RuntimeSettings()
+    state: StateSettings = StateSettings()
+    affect: AffectSettings = AffectSettings()
+    llm: LlmSettings = LlmSettings()
+    gateway: GatewaySettings = GatewaySettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments win over the environment, which wins over the file."""
+        path = os.environ.get(CONFIG_VARIABLE)
+        file = (TomlConfigSettingsSource(settings_cls, toml_file=Path(path)),) if path else ()
+        return (init_settings, env_settings, *file)
+
+
+class SettingsError(Exception):
+    """The settings cannot be used. The text names each key and what is wrong with it, and never a value."""
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Read the settings from the environment and the file.
+
+    Raises:
+        SettingsError: an unknown key, a bad value, or a file that is missing or no TOML.
+    """
+    path = os.environ.get(CONFIG_VARIABLE)
+    if path and not Path(path).is_file():
+        raise SettingsError(f"{CONFIG_VARIABLE} names a file that does not exist: {path}")
+    unknown = [name for name in os.environ if name.startswith(ENV_PREFIX) and not _is_known(name)]
+    if unknown:
+        raise SettingsError(f"unknown environment variables: {', '.join(sorted(unknown))}")
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_input=False))
+        raise SettingsError(f"settings: {problems}") from None
+    except ValueError as error:
+        # tomllib's own message names the line and not the value.
+        raise SettingsError(f"settings: {error}") from None
+
+
+def _is_known(variable: str) -> bool:
+    if variable == CONFIG_VARIABLE:
+        return True
+    section, _, key = variable.removeprefix(ENV_PREFIX).lower().partition("__")
+    field = Settings.model_fields.get(section)
+    model: Any = field.annotation if field is not None else None
+    # A nested key that is wrong is refused by the model itself, with its path; here only what pydantic-settings would ignore.
+    return model is not None and key.partition("__")[0] in model.model_fields
