@@ -1,0 +1,224 @@
+"""Measures the state engine: durable records per second beside an empty gRPC method, and the advance of one state.
+
+`python -m benchmarks.state_engine` starts two servers as processes of their own, on Unix sockets in a temporary directory: the state engine
+with its journal on disk, and a service whose only method answers with an empty message, behind the same runtime and interceptor. The same
+load generator then drives both, in turns. A record is a `RecordTurn` with the words and a full reading (28 emotions), acknowledged
+after its fsync. Callers write to sessions of their own, one call after the other.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+from limbic.affect.v1 import affect_pb2, affect_pb2_grpc
+from limbic.runtime.channels import open_channel
+from limbic.runtime.clock import SystemClock
+from limbic.runtime.server import Service, run_service
+from limbic.runtime.settings import AffectSettings, RuntimeSettings, StateSettings
+from limbic.state.v1 import state_pb2, state_pb2_grpc
+from services.state_engine.causes import Reading
+from services.state_engine.library import TemperamentLibrary
+from services.state_engine.server import build_service
+
+CALLERS = (1, 8, 64)
+READY_WITHIN_S = 20.0
+
+Call = Callable[[int, int], Awaitable[Any]]
+"""Makes one call: the caller's number, and how many it has made before."""
+
+
+class EmptyService(affect_pb2_grpc.AffectHeadServiceServicer):
+    """A service whose `GetModelCard` takes an empty message and returns one."""
+
+    full_name = "limbic.affect.v1.AffectHeadService"
+
+    def register(self, server: grpc.aio.Server) -> None:
+        """Add the handlers to a server."""
+        affect_pb2_grpc.add_AffectHeadServiceServicer_to_server(self, server)
+
+    async def start(self) -> None:
+        """Nothing to load."""
+
+    async def stop(self) -> None:
+        """Nothing to close."""
+
+    async def GetModelCard(
+        self, request: affect_pb2.GetModelCardRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> affect_pb2.GetModelCardResponse:
+        """Return nothing."""
+        return affect_pb2.GetModelCardResponse()
+
+
+def serve(kind: str, folder: Path) -> None:
+    """Serve one of the two, until SIGTERM."""
+    runtime = RuntimeSettings(lame_duck_s=0.0, log_level="error")
+    listen = f"unix:{folder / kind}.socket"
+    if kind == "empty":
+        service: Service = EmptyService()
+        run_service("benchmark-empty", service, runtime, AffectSettings(listen=listen, metrics=None))
+    else:
+        settings = StateSettings(listen=listen, metrics=None, journal_url=f"sqlite:///{folder / 'journal.sqlite3'}")
+        run_service("benchmark-state", build_service(settings, SystemClock()), runtime, settings)
+
+
+@contextmanager
+def server(kind: str, folder: Path) -> Iterator[str]:
+    """Run one of the two in a process of its own; yield its address."""
+    command = [sys.executable, "-m", "benchmarks.state_engine", "--serve", kind, "--folder", str(folder)]
+    with subprocess.Popen(command) as process:
+        try:
+            yield f"unix:{folder / kind}.socket"
+        finally:
+            process.terminate()
+
+
+async def rate(call: Call, callers: int, seconds: float) -> tuple[float, list[float]]:
+    """Return calls per second, and each call's duration in seconds."""
+    durations: list[float] = []
+    end = time.perf_counter() + seconds
+
+    async def caller(number: int) -> None:
+        made = 0
+        while (started := time.perf_counter()) < end:
+            await call(number, made)
+            durations.append(time.perf_counter() - started)
+            made += 1
+
+    started = time.perf_counter()
+    await asyncio.gather(*(caller(number) for number in range(callers)))
+    return len(durations) / (time.perf_counter() - started), durations
+
+
+def full_reading() -> affect_pb2.AffectReading:
+    """Return a reading as the default head sends it."""
+    return affect_pb2.AffectReading(
+        valence=-0.4173,
+        intimacy=0.1894,
+        tension=0.5527,
+        confidence=0.8312,
+        uncertainty=affect_pb2.AxisUncertainty(valence=0.21, intimacy=0.24, tension=0.26),
+        emotions=[
+            affect_pb2.Emotion(label=f"emotion_{number}", probability=0.01 + number / 31, active=number > 26)
+            for number in range(28)
+        ],
+        head=affect_pb2.HeadIdentity(id="minilm-v1", quantization="Q4_0", calibration="1"),
+    )
+
+
+async def measure_records(folder: Path, seconds: float, rounds: int) -> None:
+    """Print the table of rates."""
+    with server("empty", folder) as empty_address, server("state", folder) as state_address:
+        async with open_channel(empty_address) as empty_channel, open_channel(state_address) as state_channel:
+            empty = affect_pb2_grpc.AffectHeadServiceStub(empty_channel)
+            state = state_pb2_grpc.StateEngineServiceStub(state_channel)
+            reading = full_reading()
+
+            async def empty_call(caller: int, made: int) -> None:
+                await empty.GetModelCard(affect_pb2.GetModelCardRequest())
+
+            async def record(caller: int, made: int) -> None:
+                turn = f"turn-{prefix}-{made}"
+                stimulus = state_pb2.Stimulus(stimulus_id=turn, reading=reading)
+                await state.RecordTurn(
+                    state_pb2.RecordTurnRequest(
+                        session_id=f"session-{caller}",
+                        turn_id=turn,
+                        text="That hurt more than I let on.",
+                        stimuli=[stimulus],
+                    )
+                )
+
+            ready = READY_WITHIN_S
+            await empty.GetModelCard(affect_pb2.GetModelCardRequest(), timeout=ready, wait_for_ready=True)
+            for caller in range(max(CALLERS)):
+                request = state_pb2.CreateSessionRequest(session_id=f"session-{caller}")
+                await state.CreateSession(request, timeout=ready, wait_for_ready=True)
+            print(f"{'callers':>8} {'records/s':>10} {'p50 ms':>8} {'p99 ms':>8} {'empty/s':>9} {'ratio':>6}")
+            for callers in CALLERS:
+                records, empties, durations = [], [], list[float]()
+                for number in range(rounds):
+                    prefix = f"{callers}-{number}"
+                    empties.append((await rate(empty_call, callers, seconds))[0])
+                    per_second, measured = await rate(record, callers, seconds)
+                    records.append(per_second)
+                    durations += measured
+                per_second, base = statistics.median(records), statistics.median(empties)
+                cuts = statistics.quantiles(durations, n=100)
+                print(
+                    f"{callers:>8} {per_second:>10,.0f} {cuts[49] * 1e3:>8.2f} {cuts[98] * 1e3:>8.2f} "
+                    f"{base:>9,.0f} {per_second / base:>6.2f}"
+                )
+
+
+def measure_fsync(folder: Path, times: int = 100) -> float:
+    """Return the mean time of one small write with fdatasync, in milliseconds: what one durable record costs without groups."""
+    descriptor = os.open(folder / "fsync", os.O_CREAT | os.O_WRONLY, 0o600)
+    started = time.perf_counter()
+    for _ in range(times):
+        os.write(descriptor, bytes(4096))
+        os.fdatasync(descriptor)
+    elapsed = time.perf_counter() - started
+    os.close(descriptor)
+    return elapsed / times * 1e3
+
+
+def measure_advance(times: int = 20_000) -> dict[str, float]:
+    """Return the time of each step of a state, in microseconds."""
+    temperament = TemperamentLibrary().named("default")
+    reading = Reading(valence=-0.4, intimacy=0.2, tension=0.5, confidence=0.8)
+    state = temperament.impulse(reading)
+    readout = temperament.readout
+
+    def read() -> None:
+        adapted = readout.adapted(state)
+        readout.levels(adapted)
+        readout.moods(adapted)
+
+    steps: dict[str, Callable[[], object]] = {
+        "appraise a reading": lambda: temperament.impulse(reading),
+        "advance one state": lambda: temperament.dynamics.advance(state, 12.5),
+        "read levels and moods": read,
+    }
+    results = {}
+    for name, step in steps.items():
+        started = time.perf_counter()
+        for _ in range(times):
+            step()
+        results[name] = (time.perf_counter() - started) / times * 1e6
+    return results
+
+
+def main() -> None:
+    """Run everything, or one of the servers."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
+    parser.add_argument("--seconds", type=float, default=4.0, help="length of each measurement")
+    parser.add_argument("--rounds", type=int, default=3, help="measurements of each kind, of which the median counts")
+    parser.add_argument("--folder", type=Path, help="where the journal is written; default: a temporary directory")
+    parser.add_argument("--serve", choices=("empty", "state"), help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.serve:
+        serve(arguments.serve, arguments.folder)
+        return
+    with tempfile.TemporaryDirectory(dir=arguments.folder) as name:
+        folder = Path(name)
+        for step, microseconds in measure_advance().items():
+            print(f"{step:<24} {microseconds:>8.1f} µs")
+        print(f"{'write and fdatasync':<24} {measure_fsync(folder) * 1e3:>8.0f} µs\n")
+        asyncio.run(measure_records(folder, arguments.seconds, arguments.rounds))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,98 @@
+"""What a stimulus does: from a reading or a named event to a signed impulse for each hormone.
+
+    impulse = confidence · (h · K + Σ p·E)
+
+h are the signed halves of the axes, (v⁺, v⁻, i⁺, i⁻, t⁺, t⁻) with v⁺ = max(v, 0) and v⁻ = max(−v, 0); K is the temperament's gain matrix;
+the sum goes over the active emotions that the temperament names, with their probabilities p and gains E. Distance has its own row as
+well as closeness, and since the rows add up, closeness in a hostile voice is not warmth. A confidence of 0 moves nothing.
+An event does its own gains times its intensity.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
+
+import numpy as np
+
+from services.state_engine.causes import Cause, Event, Reading
+from services.state_engine.dynamics import Vector
+
+Gains = tuple[float, ...]
+"""One number for each hormone, in level units."""
+
+HALVES: Final = (
+    "valence_positive",
+    "valence_negative",
+    "intimacy_positive",
+    "intimacy_negative",
+    "tension_positive",
+    "tension_negative",
+)
+"""The rows of the gain matrix."""
+
+
+class UnknownEventError(LookupError):
+    """An event that the temperament does not name. `known` are those that it does."""
+
+    def __init__(self, name: str, known: tuple[str, ...]) -> None:
+        super().__init__(name)
+        self.name = name
+        self.known = known
+
+
+class Appraisal:
+    """The gains of one temperament.
+
+    Plain floats and not arrays: five numbers are added up sooner than NumPy has looked at its arguments.
+
+    Args:
+        gains: K, six rows of one gain for each hormone: what a reading of 1 on each half axis does, in level units, at confidence 1.
+        emotions: for each emotion with an effect of its own, its gains.
+        events: for each named event, its gains at intensity 1.
+    """
+
+    __slots__ = ("_emotions", "_events", "_gains", "_size")
+
+    def __init__(self, gains: Sequence[Gains], emotions: Mapping[str, Gains], events: Mapping[str, Gains]) -> None:
+        self._gains = tuple(gains)
+        self._emotions = dict(emotions)
+        self._events = dict(events)
+        self._size = len(gains[0])
+
+    @property
+    def events(self) -> tuple[str, ...]:
+        """The names of the events that it knows."""
+        return tuple(self._events)
+
+    def hormones(self, cause: Cause) -> Gains:
+        """Return the signed impulse for each hormone, in level units.
+
+        Raises:
+            UnknownEventError: an event that has no name here.
+        """
+        if isinstance(cause, Event):
+            if cause.name not in self._events:
+                raise UnknownEventError(cause.name, self.events)
+            return tuple([gain * cause.intensity for gain in self._events[cause.name]])
+        signed = [0.0] * self._size
+        for amount, gains in self._terms(cause):
+            for hormone, gain in enumerate(gains):
+                signed[hormone] += amount * gain
+        return tuple([cause.confidence * amount for amount in signed])
+
+    def _terms(self, reading: Reading) -> Iterator[tuple[float, Gains]]:
+        for axis, value in enumerate((reading.valence, reading.intimacy, reading.tension)):
+            if value:
+                yield abs(value), self._gains[2 * axis + (value < 0.0)]
+        for label, probability, active in zip(*reading.emotions, strict=True):
+            if active and label in self._emotions:
+                yield probability, self._emotions[label]
+
+
+def split(hormones: Gains, size: int) -> Vector:
+    """Return the latent impulse, shape (size,): each hormone's share goes to its rise or, as an amount, to its fall channel."""
+    latent = [0.0] * size
+    for hormone, amount in enumerate(hormones):
+        latent[2 * hormone + (amount < 0.0)] = abs(amount)
+    return np.array(latent)

@@ -1,0 +1,107 @@
+"""What callers ask for, after it has been checked and before it is known whether it is new. None means: the engine chooses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from services.state_engine.causes import Cause, Event, same_cause
+from services.state_engine.errors import StimulusExistsError, TurnExistsError
+from services.state_engine.journal.facts import Role, StimulusFact, TurnFact
+
+
+@dataclass(frozen=True, slots=True)
+class NewStimulus:
+    """A stimulus to record. Without a time, a reading takes its turn's, and an event the present.
+
+    `field` is where it stands in the request.
+    """
+
+    field: str
+    stimulus_id: str
+    occurred_ns: int | None
+    cause: Cause
+
+    def fact(self, turn_id: str, said_ns: int | None, now_ns: int, *, keep_text: bool) -> StimulusFact:
+        """Return what is to be recorded at a turn that was said at `said_ns`; None at the root, where nothing was said."""
+        default_ns = now_ns if isinstance(self.cause, Event) or said_ns is None else said_ns
+        occurred_ns = default_ns if self.occurred_ns is None else self.occurred_ns
+        fact = StimulusFact(self.stimulus_id, turn_id, occurred_ns, now_ns, self.cause)
+        return fact if keep_text else fact.without_words()
+
+    def check_repeats(self, recorded: StimulusFact, turn_id: str | None) -> None:
+        """Check that this is what was recorded under its id; `turn_id` is None where the caller named no turn.
+
+        What the caller left to the engine is not compared, and neither is when a call arrived.
+
+        Raises:
+            StimulusExistsError: it is something else.
+        """
+        if turn_id is not None and turn_id != recorded.turn_id:
+            raise StimulusExistsError(self.stimulus_id, "turn_id")
+        if self.occurred_ns is not None and self.occurred_ns != recorded.occurred_ns:
+            raise StimulusExistsError(self.stimulus_id, "occurred_at")
+        if not same_cause(self.cause, recorded.cause):
+            raise StimulusExistsError(self.stimulus_id, "cause")
+
+
+@dataclass(frozen=True, slots=True)
+class RecordTurn:
+    """A turn to record, with what it made felt. Without a parent it follows the tip, without a time it was said now."""
+
+    session_id: str
+    turn_id: str
+    parent_turn_id: str | None
+    role: Role
+    occurred_ns: int | None
+    text: str
+    cut: bool
+    stimuli: tuple[NewStimulus, ...]
+
+    def fact(self, tip: str, now_ns: int, *, keep_text: bool) -> TurnFact:
+        """Return what is to be recorded."""
+        return TurnFact(
+            turn_id=self.turn_id,
+            parent_turn_id=tip if self.parent_turn_id is None else self.parent_turn_id,
+            role=self.role,
+            occurred_ns=now_ns if self.occurred_ns is None else self.occurred_ns,
+            recorded_ns=now_ns,
+            text=self.text if keep_text else "",
+            cut=self.cut,
+        )
+
+    def check_repeats(self, recorded: TurnFact, *, keeps_text: bool) -> None:
+        """Check that this is what was recorded under its id.
+
+        What the caller left to the engine is not compared, nor when a call arrived, nor words that were not kept.
+
+        Raises:
+            TurnExistsError: it is something else.
+        """
+        if self.parent_turn_id is not None and self.parent_turn_id != recorded.parent_turn_id:
+            raise TurnExistsError(self.turn_id, "parent_turn_id")
+        if self.role is not recorded.role:
+            raise TurnExistsError(self.turn_id, "role")
+        if self.occurred_ns is not None and self.occurred_ns != recorded.occurred_ns:
+            raise TurnExistsError(self.turn_id, "occurred_at")
+        if keeps_text and self.text != recorded.text:
+            raise TurnExistsError(self.turn_id, "text")
+        if self.cut != recorded.cut:
+            raise TurnExistsError(self.turn_id, "cut")
+
+
+@dataclass(frozen=True, slots=True)
+class AddStimulus:
+    """A stimulus to add to a turn; without one, to the tip."""
+
+    session_id: str
+    turn_id: str | None
+    stimulus: NewStimulus
+
+
+@dataclass(frozen=True, slots=True)
+class CreateSession:
+    """A session to open, under a temperament and with or without its words."""
+
+    session_id: str
+    temperament: str | None
+    keep_text: bool | None

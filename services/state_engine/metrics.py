@@ -1,0 +1,28 @@
+"""The state engine's own metrics."""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Gauge, Histogram
+
+from limbic.runtime.metrics import LATENCY_BUCKETS
+
+COMMIT_APPENDS = Histogram(
+    "limbic_journal_commit_appends",
+    "Appends that one commit made durable.",
+    buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256, 512),
+)
+COMMIT_SECONDS = Histogram(
+    "limbic_journal_commit_seconds", "Time of one transaction of the journal, fsync included.", buckets=LATENCY_BUCKETS
+)
+QUEUE_DEPTH = Gauge("limbic_journal_queue_depth", "Appends that wait for the journal's writer.")
+FACTS = Counter("limbic_state_facts_total", "Facts recorded, by kind: session, turn, stimulus.", ["kind"])
+DUPLICATES = Counter("limbic_state_duplicates_total", "Calls that repeated what had been recorded before.", ["rpc"])
+CACHED_SESSIONS = Gauge("limbic_state_cached_sessions", "Sessions whose state is in memory.")
+SESSION_LOADS = Histogram(
+    "limbic_state_session_load_seconds", "Time to rebuild a session from the journal.", buckets=LATENCY_BUCKETS
+)
+STIMULUS_LATENESS = Histogram(
+    "limbic_state_stimulus_lateness_seconds",
+    "From the moment something happened until the engine learned of it.",
+    buckets=LATENCY_BUCKETS,
+)
