@@ -1,0 +1,75 @@
+"""Hands what turns do to the metrics, the telemetry and the log."""
+
+from __future__ import annotations
+
+from gateway import metrics
+from gateway.events import StageRecord
+from gateway.ports import ReadingSeen, TurnSummary
+from gateway.telemetry import Telemetry
+from limbic.gateway.v1 import gateway_pb2
+from limbic.runtime.logs import get_logger
+
+_log = get_logger(__name__)
+
+
+class TurnObserver:
+    """The observer of a running gateway. Writes one line a turn, without a word of what was said."""
+
+    def __init__(self, telemetry: Telemetry) -> None:
+        self._telemetry = telemetry
+
+    def turn_began(self) -> None:
+        """Note that a turn was let in."""
+        metrics.TURNS_IN_FLIGHT.inc()
+        self._telemetry.turn_began()
+
+    def turn_shed(self) -> None:
+        """Note that a turn was not let in."""
+        metrics.SHED.inc()
+
+    def turn_ended(self, summary: TurnSummary) -> None:
+        """Note how a turn has ended."""
+        trace = summary.trace
+        metrics.TURNS_IN_FLIGHT.dec()
+        metrics.TURNS.labels(summary.outcome).inc()
+        exemplar = {"trace_id": trace.trace_id}
+        if summary.first_delta_s is not None:
+            metrics.FIRST_DELTA_SECONDS.observe(summary.first_delta_s, exemplar)
+        if summary.overhead_s is not None:
+            metrics.OVERHEAD_SECONDS.observe(summary.overhead_s, exemplar)
+        self._telemetry.turn_ended(summary)
+        _log.info(
+            "turn",
+            session_id=trace.session_id,
+            turn_id=trace.turn_id,
+            trace_id=trace.trace_id,
+            outcome=summary.outcome,
+            reason=summary.reason,
+            total_s=round(summary.total_s, 4),
+            first_delta_s=_rounded(summary.first_delta_s),
+            overhead_s=_rounded(summary.overhead_s),
+            stages={stage.name: round(stage.duration_s, 4) for stage in trace.stages},
+            degraded=list(trace.degraded_reasons),
+        )
+
+    def stage_ended(self, trace_id: str, stage: StageRecord) -> None:
+        """Note how long a stage took."""
+        outcome = gateway_pb2.StageStatus.Name(stage.status).removeprefix("STAGE_STATUS_").lower()
+        metrics.STAGE_SECONDS.labels(stage.name, outcome).observe(stage.duration_s, {"trace_id": trace_id})
+        self._telemetry.stage_ended(stage)
+
+    def reading_seen(self, seen: ReadingSeen) -> None:
+        """Note what became of a reading."""
+        result = gateway_pb2.AffectStatus.Name(seen.status).removeprefix("AFFECT_STATUS_").lower()
+        metrics.AFFECT_WINDOW.labels(result).inc()
+        if seen.status == gateway_pb2.AFFECT_STATUS_LATE:
+            metrics.AFFECT_LATENESS_SECONDS.observe(seen.lateness_s)
+        self._telemetry.reading_seen(seen)
+
+    def part_degraded(self, part: str, label: str) -> None:
+        """Note that a part was missing."""
+        metrics.TURNS_DEGRADED.labels(part, label).inc()
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 4)

@@ -1,0 +1,71 @@
+"""Tells the state engine what happened, or the disk if the engine does not answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gateway.ports import BackendFailure, Fact, SpoolPort, SpoolRefusedError, StatePort
+from limbic.state.v1 import state_pb2
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What became of a fact that was not refused.
+
+    Attributes:
+        state: the state that now holds, if the engine took the fact.
+        duplicate: the engine had it already.
+        label: why the engine did not take it, from a small fixed set; empty if it did.
+        lost: neither the engine nor the disk could take it.
+    """
+
+    state: state_pb2.State | None = None
+    duplicate: bool = False
+    label: str = ""
+    lost: bool = False
+
+
+class Recorder:
+    """Keeps the order of each session's facts: while one of them waits on disk, those that come later wait behind it.
+
+    Args:
+        state: the engine.
+        spool: the disk.
+        timeout_s: for one call to the engine.
+    """
+
+    def __init__(self, state: StatePort, spool: SpoolPort, timeout_s: float) -> None:
+        self._state = state
+        self._spool = spool
+        self._timeout_s = timeout_s
+
+    @property
+    def timeout_s(self) -> float:
+        """How long a fact may take before it goes to the disk, in seconds."""
+        return self._timeout_s
+
+    def is_behind(self, session_id: str) -> bool:
+        """Tell whether the engine does not know all of a session yet, because facts of it wait on disk."""
+        return self._spool.holds(session_id)
+
+    async def tell(self, fact: Fact, *, engine_answers: bool = True) -> Told:
+        """Tell a fact. `engine_answers` is False where the turn has just seen that it does not.
+
+        Raises:
+            BackendFailure: the engine refused the fact for good.
+        """
+        label = "waiting" if self._spool.holds(fact.session_id) else "" if engine_answers else "unavailable"
+        if not label:
+            try:
+                recorded = await self._state.record(fact, self._timeout_s)
+            except BackendFailure as failure:
+                if not failure.may_pass:
+                    raise
+                label = failure.label
+            else:
+                return Told(recorded.state, recorded.duplicate)
+        try:
+            await self._spool.append(fact)
+        except SpoolRefusedError:
+            return Told(label=label, lost=True)
+        return Told(label=label)

@@ -1,0 +1,97 @@
+"""What was said lately, in memory, so that a turn seldom has to ask the journal for its history.
+
+A cache and never the truth: turns do not change once they are recorded, so what stands here is right, but it may be incomplete.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, field, replace
+
+from limbic.state.v1 import state_pb2
+
+MAX_CHARS = 8_000_000
+"""Text that is kept over all sessions: some thousand long conversations in a few tens of megabytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Utterance:
+    """One thing said, a node of the conversation's tree. `parent_turn_id` is None where only the engine knows it."""
+
+    turn_id: str
+    parent_turn_id: str | None
+    role: state_pb2.Role.ValueType
+    occurred_at_ns: int
+    text: str = field(repr=False)
+
+    @property
+    def weight(self) -> int:
+        """What it counts towards the limit, in characters; an empty one has a price, too."""
+        return len(self.text) + 64
+
+
+class Transcripts:
+    """The latest utterances of the latest sessions.
+
+    Args:
+        max_chars: text to keep over all sessions. Beyond it the session that was used longest ago goes, and of the last session
+            the oldest words.
+    """
+
+    def __init__(self, max_chars: int = MAX_CHARS) -> None:
+        self._max_chars = max_chars
+        self._chars = 0
+        self._sessions: OrderedDict[str, dict[str, Utterance]] = OrderedDict()
+
+    def add(self, session_id: str, utterance: Utterance) -> None:
+        """Remember something said. The first of an id stands, but moves to the end: it is where the conversation is now.
+
+        A parent that was not known then is filled in.
+        """
+        session = self._sessions.setdefault(session_id, {})
+        self._sessions.move_to_end(session_id)
+        known = session.pop(utterance.turn_id, None)
+        if known is not None and known.parent_turn_id is None:
+            known = replace(known, parent_turn_id=utterance.parent_turn_id)
+        session[utterance.turn_id] = known or utterance
+        if known is None:
+            self._chars += utterance.weight
+            self._shrink()
+
+    def get(self, session_id: str, turn_id: str) -> Utterance | None:
+        """Return what is known of a turn."""
+        return self._sessions.get(session_id, {}).get(turn_id)
+
+    def last(self, session_id: str) -> Utterance | None:
+        """Return what was said last in a session, as far as we saw it."""
+        session = self._sessions.get(session_id)
+        return next(reversed(session.values())) if session else None
+
+    def path(self, session_id: str, turn_id: str, limit: int) -> list[Utterance] | None:
+        """Return the latest `limit` utterances on the path from the root to a turn, oldest first.
+
+        Returns None if one of them is not known here. The empty turn id is the root, whose path is empty.
+        """
+        session = self._sessions.get(session_id, {})
+        path: list[Utterance] = []
+        current: str | None = turn_id
+        while current != "" and len(path) < limit:
+            utterance = session.get(current) if current is not None else None
+            if utterance is None:
+                return None
+            path.append(utterance)
+            current = utterance.parent_turn_id
+        path.reverse()
+        return path
+
+    def forget(self, session_id: str) -> None:
+        """Forget a session."""
+        for utterance in self._sessions.pop(session_id, {}).values():
+            self._chars -= utterance.weight
+
+    def _shrink(self) -> None:
+        while self._chars > self._max_chars and len(self._sessions) > 1:
+            self.forget(next(iter(self._sessions)))
+        for session in self._sessions.values():
+            while self._chars > self._max_chars and len(session) > 1:
+                self._chars -= session.pop(next(iter(session))).weight
