@@ -1,0 +1,129 @@
+"""Merge the sources into one training set and one development set that share no content.
+
+The folder that `build_dataset` writes holds `train.jsonl`, `dev.jsonl` and `manifest.json` (what went in, what was
+dropped and why, and the SHA-256 of every file, so that a head can say exactly what it learned from).
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from training.errors import DataError
+from training.hashing import file_sha256
+from training.rows import Row, read_rows, write_rows
+from training.sources import HELD_OUT_SHARE, PROBES, PUBLIC_SOURCES, Source
+
+SPLITS = ("dev", "train")
+"""Development rows are placed first: content seen there never enters training."""
+
+PROBE_FOLDER = Path(__file__).parent / "probes"
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """Both splits and the manifest, as read back from a built folder."""
+
+    train: list[Row]
+    dev: list[Row]
+    manifest: dict[str, Any]
+
+
+def build_dataset(data: Path, out: Path, probes: Path = PROBE_FOLDER) -> dict[str, Any]:
+    """Build the training set under `out` and return its manifest.
+
+    Args:
+        data: the folder with one folder for each published set.
+        out: where the three files go; made if missing.
+        probes: the folder with the archetype probes (`*.jsonl`).
+
+    Raises:
+        DataError: if a file is missing, or does not read as its set does.
+    """
+    found = [_check_public(source, data) for source in PUBLIC_SOURCES]
+    probe_files = sorted(probes.glob("*.jsonl"))
+    if not probe_files:
+        raise DataError(f"No probes (*.jsonl) in {probes}; they are part of the repository, under training/probes.")
+    hashes = {name: file_sha256(path) for files in found for name, path in files.items()}
+    hashes |= {f"probes/{path.name}": file_sha256(path) for path in probe_files}
+
+    kept: dict[str, dict[str, Row]] = {split: {} for split in SPLITS}
+    dropped: dict[str, Counter[str]] = {split: Counter() for split in SPLITS}
+    for split in SPLITS:
+        taken = kept["dev"] if split == "train" else {}
+        _merge(_rows_of(split, data, probe_files), kept[split], taken, dropped[split])
+    out.mkdir(parents=True, exist_ok=True)
+    manifest: dict[str, Any] = {"sources": [], "files_sha256": hashes, "dropped": {}, "rows_sha256": {}}
+    for split in SPLITS:
+        write_rows(out / f"{split}.jsonl", kept[split].values())
+        manifest["dropped"][split] = dict(sorted(dropped[split].items()))
+        manifest["rows_sha256"][split] = file_sha256(out / f"{split}.jsonl")
+    counts = {split: Counter(row.source for row in kept[split].values()) for split in SPLITS}
+    for source in (*PUBLIC_SOURCES, PROBES):
+        rows = {split: counts[split][source.name] for split in SPLITS}
+        manifest["sources"].append(
+            {"name": source.name, "licence": source.licence, "citation": source.citation, **rows}
+        )
+    (out / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="ascii")
+    return manifest
+
+
+def load_dataset(folder: Path) -> Dataset:
+    """Read a built folder back.
+
+    Raises:
+        DataError: if a file is missing, or no longer is what the manifest says.
+    """
+    path = folder / "manifest.json"
+    if not path.is_file():
+        raise DataError(f"{folder} holds no built data set; `python -m training dataset` makes one.")
+    manifest = json.loads(path.read_text(encoding="ascii"))
+    for split, digest in manifest["rows_sha256"].items():
+        file = folder / f"{split}.jsonl"
+        if not file.is_file() or file_sha256(file) != digest:
+            raise DataError(f"{file} is not what its manifest says; build the data set again.")
+    return Dataset(list(read_rows(folder / "train.jsonl")), list(read_rows(folder / "dev.jsonl")), manifest)
+
+
+def _check_public(source: Source, data: Path) -> dict[str, Path]:
+    names = [name for files in source.files.values() for name in files]
+    paths = {name: data / name for name in (*names, *([source.label_file] if source.label_file else []))}
+    for name, path in paths.items():
+        if not path.is_file():
+            raise DataError(f"{name} is not in {data}; give the folder that holds the data sets with --data.")
+    if source.label_file:
+        labels = tuple(paths[source.label_file].read_text(encoding="utf-8").split())
+        if labels != source.labels:
+            raise DataError(f"{source.label_file} lists other labels, or in another order, than the head has.")
+    return paths
+
+
+def _rows_of(split: str, data: Path, probe_files: list[Path]) -> Iterator[Row]:
+    # Probes come first: where a probe shares its words with a public row, it is sampled as a probe.
+    for path in probe_files:
+        for row in PROBES.read(path, f"probes/{path.name}"):
+            held_out = row.key != "" and int(row.key, 16) % HELD_OUT_SHARE == 0
+            if held_out == (split == "dev"):
+                yield row
+    for source in PUBLIC_SOURCES:
+        for name in source.files[split]:
+            yield from source.read(data / name, name)
+
+
+def _merge(rows: Iterable[Row], kept: dict[str, Row], taken: dict[str, Row], dropped: Counter[str]) -> None:
+    """Add rows to `kept` by content; a content already there only gains the targets that it lacks."""
+    for row in rows:
+        if not row.key:
+            dropped[f"{row.source}: no content"] += 1
+        elif row.key in taken:
+            dropped[f"{row.source}: in dev"] += 1
+        elif row.key not in kept:
+            kept[row.key] = row
+        elif (completed := kept[row.key].completed_by(row)) is not None:
+            kept[row.key] = completed
+        else:
+            dropped[f"{row.source}: repeated"] += 1
