@@ -1,0 +1,1 @@
+"""The affect head: reads how an utterance lands."""
