@@ -26,6 +26,8 @@ class ChannelOptions:
     initial_reconnect_backoff_ms: int = 100
     """The library's default of one second, growing to two minutes, leaves a restarted service alone for many seconds."""
     max_reconnect_backoff_ms: int = 1_000
+    connect_timeout_ms: int = 5_000
+    """How long one attempt to connect may take. A port that nobody listens on refuses at once; a busy machine needs its time."""
     max_message_bytes: int = 4 * MIB
     keepalive_time_ms: int = 30_000
     """A silent generation sends no data; a ping tells a dead peer from a thinking one. Servers allow it from 10 s."""
@@ -35,7 +37,8 @@ class ChannelOptions:
         """Return the arguments under the library's names."""
         return [
             ("grpc.initial_reconnect_backoff_ms", self.initial_reconnect_backoff_ms),
-            ("grpc.min_reconnect_backoff_ms", self.initial_reconnect_backoff_ms),
+            # In spite of its name: the timeout of an attempt to connect.
+            ("grpc.min_reconnect_backoff_ms", self.connect_timeout_ms),
             ("grpc.max_reconnect_backoff_ms", self.max_reconnect_backoff_ms),
             ("grpc.max_receive_message_length", self.max_message_bytes),
             ("grpc.max_send_message_length", self.max_message_bytes),

@@ -23,6 +23,7 @@ from limbic.runtime.errors import (
     InternalError,
     InvalidArgumentError,
     LimbicError,
+    NotSupportedError,
     ServerDrainingError,
     ServerStartingError,
     UnavailableError,
@@ -33,6 +34,8 @@ from limbic.runtime.metrics import INTERNAL_ERRORS, RPC_SERVER_IN_FLIGHT, RPC_SE
 from limbic.runtime.wire import malformed_field
 
 _log = get_logger(__name__)
+
+_CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 Context = Any
 """grpc.aio.ServicerContext; the stubs lack `abort_with_status`."""
@@ -158,6 +161,11 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # 
                 await context.abort_with_status(rpc_status.to_status(to_status(cancelled)))
             raise
         except Exception as exc:  # noqa: BLE001
+            if isinstance(exc, NotImplementedError) and _code_of(context) is grpc.StatusCode.UNIMPLEMENTED:
+                # The generated base class says so of a method that the service does not override.
+                code = grpc.StatusCode.UNIMPLEMENTED
+                unserved = NotSupportedError("this version does not serve this call")
+                await context.abort_with_status(rpc_status.to_status(to_status(unserved)))
             # The last line of defence: whatever it is, its text stays here.
             code = grpc.StatusCode.INTERNAL
             error_id = secrets.token_hex(6)
@@ -177,8 +185,9 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # 
 
 
 def _code_of(context: Context) -> grpc.StatusCode:
-    number = context.code()
-    return next((code for code in grpc.StatusCode if code.value[0] == number), grpc.StatusCode.UNKNOWN)
+    code = context.code()
+    # A number where no code was set by its name.
+    return code if isinstance(code, grpc.StatusCode) else _CODES.get(code, grpc.StatusCode.UNKNOWN)
 
 
 def _tolerant(deserialize: Callable[[bytes], Message]) -> Callable[[bytes], Message | _Malformed]:

@@ -24,10 +24,14 @@ _log = get_logger(__name__)
 # ggml.h: GGML_LOG_LEVEL_WARN and GGML_LOG_LEVEL_ERROR. INFO and DEBUG are too much, CONT (5) continues a line that we may not have begun.
 _WARN, _ERROR = 3, 4
 
+# How llama.cpp reports, as an error, that it obeyed an abort flag: GGML_STATUS_ABORTED is 1, and encode and decode return 2. Every
+# cancelled call would write three such lines; the caller knows it anyway.
+_ABORT_ENDINGS = (b"failed with error 1", b"compute status: 1", b"ret = 2")
+
 
 @llama_cpp.llama_log_callback  # type: ignore[untyped-decorator]
 def _on_log(level: int, text: bytes, _data: ctypes.c_void_p) -> None:
-    if level in (_WARN, _ERROR):
+    if level in (_WARN, _ERROR) and not text.rstrip().endswith(_ABORT_ENDINGS):
         write = _log.error if level == _ERROR else _log.warning
         write("llama.cpp", detail=text.decode("utf-8", "replace").strip())
 
@@ -41,6 +45,15 @@ def initialise_llama() -> None:
 
 class LlamaError(Exception):
     """llama.cpp refused something."""
+
+
+def _may_repack() -> bool:
+    """Whether weights may be rearranged for the processor when they are loaded.
+
+    A library that was compiled for a processor with AMX then sends 4-bit and 8-bit weights to AMX kernels, whose first `ldtilecfg` faults
+    on some machines and ends the process (ggml-org/llama.cpp issue 20824, open). Only leaving all rearranging out avoids them at run time.
+    """
+    return b"AMX_INT8 = 1" not in llama_cpp.llama_print_system_info()
 
 
 class AbortFlag:
@@ -81,7 +94,8 @@ def load_model(path: Path, *, use_mmap: bool = True) -> Any:
     """
     initialise_llama()
     params = llama_cpp.llama_model_default_params()
-    params.use_mmap = use_mmap
+    params.load_mode = llama_cpp.LLAMA_LOAD_MODE_MMAP if use_mmap else llama_cpp.LLAMA_LOAD_MODE_NONE
+    params.use_extra_bufts = _may_repack()
     model = llama_cpp.llama_model_load_from_file(str(path).encode(), params)
     if not model:
         raise LlamaError(f"llama.cpp could not load {path}; the line before this one says why")

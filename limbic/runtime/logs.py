@@ -26,7 +26,9 @@ def configure_logging(service: str, level: str, log_format: LogFormat) -> None:
             structlog.processors.JSONRenderer(),
         ]
     else:
-        render = [structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty())]
+        # The default formatter prints every frame's local variables, and those hold what people said.
+        plain = structlog.dev.plain_traceback
+        render = [structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty(), exception_formatter=plain)]
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),

@@ -24,11 +24,13 @@ class ModelFile:
         name: its name in models.toml, or the file's own.
         path: where it lies.
         sha256: what it must contain; empty if nobody says.
+        prompt_format: how a language model is best prompted; empty if nobody says.
     """
 
     name: str
     path: Path
     sha256: str
+    prompt_format: str = ""
 
     def verify(self) -> str:
         """Check that the file is there, is a GGUF and has the right content; return its SHA-256. Reads the whole file.
@@ -65,9 +67,12 @@ def find_model(name_or_path: str, sha256: str = "") -> ModelFile:
                 f"no model is called {name_or_path!r}; known: {', '.join(manifest)}; or give the path of a .gguf file"
             )
         return ModelFile(Path(name_or_path).name, Path(name_or_path), sha256)
+    prompt_format = entry.get("prompt_format", "")
     if package := entry.get("package"):
         spec = importlib.util.find_spec(package)
         if spec is None or not spec.submodule_search_locations:
             raise ModelFileError(f"model {name_or_path}: the package {package} is not installed; `make up` installs it")
-        return ModelFile(name_or_path, Path(spec.submodule_search_locations[0]) / entry["file"], entry["sha256"])
-    return ModelFile(name_or_path, Path(entry["file"]), entry["sha256"])
+        return ModelFile(
+            name_or_path, Path(spec.submodule_search_locations[0]) / entry["file"], entry["sha256"], prompt_format
+        )
+    return ModelFile(name_or_path, Path(entry["file"]), entry["sha256"], prompt_format)

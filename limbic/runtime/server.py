@@ -25,6 +25,8 @@ from limbic.runtime.settings import RuntimeSettings, ServerSettings
 
 _log = get_logger(__name__)
 
+_GC_THRESHOLDS = (20_000, 20, 20)
+
 
 class Service(Protocol):
     """One gRPC service and what it holds."""
@@ -97,6 +99,9 @@ class RunningServer:
         # What has been loaded stays for the life of the process: keep the collector from walking over it again and again.
         gc.collect()
         gc.freeze()
+        # Reference counting frees what a call leaves behind; only cycles wait for the collector. At the default of 700 it runs every
+        # few calls, which costs a busy state engine 5 to 8 per cent.
+        gc.set_threshold(*_GC_THRESHOLDS)
         self._gate.open()
         await self._set_health(health_pb2.HealthCheckResponse.SERVING)
 

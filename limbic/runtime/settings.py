@@ -41,16 +41,19 @@ Address = Annotated[str, AfterValidator(_host_and_port)]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # The docstring under a key is its description: docs/operations.md is made from them.
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class RuntimeSettings(_Section):
     """What all processes share."""
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """Lines below this level are not written."""
     log_format: Literal["json", "console"] = "json"
+    """One JSON object a line, or lines for people."""
     drain_s: PositiveFloat = 8.0
-    """Calls in flight get this long after SIGTERM. supervisord's stopwaitsecs must be larger."""
+    """Calls in flight get this long after SIGTERM. supervisord's stopwaitsecs follows from it."""
     lame_duck_s: NonNegativeFloat = 0.2
     """How long calls are still taken after health has said NOT_SERVING, so that clients can turn away first."""
     channelz: bool = False
@@ -65,11 +68,15 @@ class ServerSettings(_Section):
     """Where a service listens and how long its calls may take."""
 
     listen: Address
+    """Where gRPC listens: HOST:PORT or unix:PATH."""
     metrics: Address | None = None
+    """Where `/metrics` is served; empty where it is not, or where the HTTP address serves it."""
     default_deadline_s: PositiveFloat = 10.0
     """For a call that brings no deadline."""
     max_deadline_s: PositiveFloat = 60.0
+    """A longer deadline is shortened to this."""
     max_message_bytes: PositiveInt = 4 * MIB
+    """A larger message is refused."""
 
 
 class StateSettings(ServerSettings):
@@ -89,6 +96,8 @@ class StateSettings(ServerSettings):
     """Facts that may wait for the writer; beyond it RESOURCE_EXHAUSTED."""
     cached_sessions: PositiveInt = 10_000
     """Sessions whose state is kept in memory; others are read from the journal when they are next used."""
+    facts_per_session: PositiveInt = 1_000_000
+    """Turns and stimuli that a session may hold: each takes about a kilobyte of memory while the session is cached."""
 
 
 class AffectSettings(ServerSettings):
@@ -101,6 +110,7 @@ class AffectSettings(ServerSettings):
     model_sha256: str = ""
     """Required content of a model given by its path; empty: not checked. Named models are always checked."""
     workers: PositiveInt = 1
+    """Readings that are computed at the same time, each with its own context."""
     threads: PositiveInt = 1
     """Threads of each worker. Workers times threads should not exceed the cores."""
     queue: PositiveInt = 64
@@ -114,8 +124,12 @@ class OpenAIUpstream(_Section):
     """Its base URL, with the /v1. Empty: the embedded model speaks."""
     model: str = ""
     """The model's name there; empty: the first one that it lists."""
+    context_tokens: int = Field(default=0, ge=0)
+    """The model's window there, to which the history is cut; 0: unknown, and all of it is sent."""
     api_key_file: Path | None = None
+    """A file that holds the key; read once, at the start."""
     api_key: str = Field(default="", repr=False)
+    """The key itself; a file is better, since other processes of the user can read an environment."""
 
 
 class LlmSettings(ServerSettings):
@@ -126,21 +140,31 @@ class LlmSettings(ServerSettings):
     default_deadline_s: PositiveFloat = 120.0
     max_deadline_s: PositiveFloat = 600.0
     upstream: OpenAIUpstream = OpenAIUpstream()
+    """The server that speaks, if there is one."""
     model: str = "smollm2-135m-instruct"
     """The embedded model: a name in limbic/models.toml, or the path of a GGUF file."""
     model_sha256: str = ""
+    """Required content of a model given by its path; empty: not checked. Named models are always checked."""
+    prompt_format: Literal["auto", "transcript", "chat-template"] = "auto"
+    """How the embedded model is prompted; auto: as limbic/models.toml says, else by its own chat template if it has one."""
     context_tokens: PositiveInt = 4096
     """Window of the embedded model."""
     threads: PositiveInt = 2
+    """Threads of the embedded model."""
     queue: PositiveInt = 8
     """Replies that may wait for the embedded model; beyond it RESOURCE_EXHAUSTED."""
     connect_timeout_s: PositiveFloat = 2.0
+    """For opening a connection to an upstream."""
     first_delta_timeout_s: PositiveFloat = 30.0
+    """From the request to the first words."""
     idle_timeout_s: PositiveFloat = 15.0
     """Between two deltas."""
     retry_attempts: PositiveInt = 4
+    """Tries at one reply, the first included, and only before its first delta."""
     retry_initial_s: PositiveFloat = 0.2
+    """Upper bound of the first wait; each further one may be twice as long."""
     retry_max_s: PositiveFloat = 5.0
+    """No wait between two tries is longer."""
     retry_budget_ratio: PositiveFloat = 0.2
     """Retries that each success earns; keeps an outage from multiplying the load."""
     retry_budget_min: PositiveFloat = 10.0
@@ -156,11 +180,15 @@ class GatewaySettings(ServerSettings):
 
     listen: Address = "127.0.0.1:50051"
     http: Address = "127.0.0.1:8080"
+    """Where HTTP listens: health, metrics, telemetry."""
     default_deadline_s: PositiveFloat = 120.0
     max_deadline_s: PositiveFloat = 600.0
     state_target: Address = "127.0.0.1:50052"
+    """Where the state engine is."""
     affect_target: Address = "127.0.0.1:50053"
+    """Where the affect head is."""
     llm_target: Address = "127.0.0.1:50054"
+    """Where the living LLM is."""
     affect_window_ms: int = Field(default=600, ge=0, le=60_000)
     """How long a turn waits for its own reading before the model is asked."""
     affect_deadline_ms: int = Field(default=30_000, ge=1, le=600_000)
@@ -174,6 +202,9 @@ class GatewaySettings(ServerSettings):
     history_messages: PositiveInt = 200
     """Earlier messages that are given to the model, before its window cuts them further."""
     persona: str = "You are Ada, a warm and curious friend. You talk like a person in a chat: short, plain, honest, with your own mind."
+    """Who the character is, where a turn does not say."""
+    spool_max_bytes: PositiveInt = 64 * MIB
+    """Room on disk for facts that wait for the state engine; beyond it they are refused and counted."""
     log_text: bool = False
     """Whether the feeds and telemetry hold the words said."""
 
