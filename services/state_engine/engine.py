@@ -1,16 +1,14 @@
 """The state engine's use cases: decide what is new, write it down, and only then feel it.
 
-Everything here runs on the event loop, and between looking at a session and handing facts to the journal there is no await. So a call
-sees either that an id is unknown, and writes it; or that it is on its way, and waits; or that it is recorded, and compares.
+Everything here runs on the event loop, and between looking at a session and handing facts to the journal there is no await.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from limbic.runtime.clock import NS_PER_S, Clock
+from limbic.runtime.clock import Clock
 from limbic.runtime.errors import InvalidArgumentError
 from limbic.runtime.logs import get_logger
 from services.state_engine import metrics
@@ -19,16 +17,15 @@ from services.state_engine.causes import Event
 from services.state_engine.commands import AddStimulus, CreateSession, NewStimulus, RecordTurn
 from services.state_engine.errors import (
     JournalUnavailableError,
-    LimitExceededError,
     SessionExistsError,
     SessionNotFoundError,
     TurnNotFoundError,
 )
 from services.state_engine.history import Page, page_of_all, page_of_path
-from services.state_engine.journal.facts import Fact, SessionFact, StimulusFact
+from services.state_engine.journal.facts import Fact, SessionFact
 from services.state_engine.journal.port import Journal, JournalConflictError
 from services.state_engine.library import TemperamentLibrary
-from services.state_engine.session import Session, State, key_of, stimulus_key, turn_key
+from services.state_engine.session import Session, State, stimulus_key, turn_key
 
 _log = get_logger(__name__)
 
@@ -72,6 +69,7 @@ class Engine:
         self._clock = clock
         self._options = options
         self._sessions = SessionCache(self._load, options.cached_sessions)
+        self._writes = Writes(journal, self._sessions, options.facts_per_session)
         self._opening: dict[str, asyncio.Future[None]] = {}
 
     async def create_session(self, command: CreateSession) -> tuple[Session, bool]:
@@ -137,7 +135,7 @@ class Engine:
         """
         new: dict[str, RecordTurn | NewStimulus] = {turn_key(command.turn_id): command}
         new.update((stimulus_key(stimulus.stimulus_id), stimulus) for stimulus in command.stimuli)
-        session, repeated = await self._judge(command.session_id, new, command.turn_id, command.parent_turn_id)
+        session, repeated = await self._writes.judge(command.session_id, new, command.turn_id, command.parent_turn_id)
         now_ns = self._clock.now_ns()
         keep_text = session.fact.keep_text
         facts: list[Fact] = []
@@ -153,7 +151,7 @@ class Engine:
                 _check_event(session, stimulus)
                 facts.append(stimulus.fact(command.turn_id, said_ns, now_ns, keep_text=keep_text))
         if facts:
-            await self._commit(session, facts)
+            await self._writes.commit(session, facts)
         else:
             _REPEATED_TURNS.inc()
         return session.state_now(command.turn_id, self._clock.now_ns()), not facts
@@ -169,7 +167,7 @@ class Engine:
         """
         stimulus = command.stimulus
         new: dict[str, RecordTurn | NewStimulus] = {stimulus_key(stimulus.stimulus_id): stimulus}
-        session, repeated = await self._judge(command.session_id, new, command.turn_id, command.turn_id)
+        session, repeated = await self._writes.judge(command.session_id, new, command.turn_id, command.turn_id)
         if repeated:
             _REPEATED_STIMULI.inc()
         else:
@@ -178,78 +176,10 @@ class Engine:
                 raise TurnNotFoundError("turn_id", turn_id)
             _check_event(session, stimulus)
             now_ns, said_ns = self._clock.now_ns(), session.said_ns(turn_id)
-            await self._commit(session, [stimulus.fact(turn_id, said_ns, now_ns, keep_text=session.fact.keep_text)])
+            await self._writes.commit(
+                session, [stimulus.fact(turn_id, said_ns, now_ns, keep_text=session.fact.keep_text)]
+            )
         return session.state_now(session.tip, self._clock.now_ns()), bool(repeated)
-
-    async def _judge(
-        self, session_id: str, new: Mapping[str, RecordTurn | NewStimulus], turn_id: str | None, follows: str | None
-    ) -> tuple[Session, set[str]]:
-        """Return the session, and the keys of what has been recorded already, which is then known to be the same.
-
-        After the last look at the session there is no await, so that the caller may act on what was seen.
-        """
-        expected = [*new] if follows is None else [*new, turn_key(follows)]
-        compared: set[str] = set()
-        while True:
-            session = await self._sessions.get(session_id)
-            if (waiting := session.waiting_for(expected)) is not None:
-                await asyncio.wait((waiting,))
-                continue
-            repeated = {key for key in new if session.holds(key)}
-            if repeated <= compared:
-                return session, repeated
-            await self._compare(session, [new[key] for key in repeated], turn_id)
-            compared = repeated
-
-    async def _compare(
-        self, session: Session, repeated: Sequence[RecordTurn | NewStimulus], turn_id: str | None
-    ) -> None:
-        session_id, keeps_text = session.fact.session_id, session.fact.keep_text
-        turns = {one.turn_id: one for one in repeated if isinstance(one, RecordTurn)}
-        stimuli = {one.stimulus_id: one for one in repeated if isinstance(one, NewStimulus)}
-        for turn in await self._journal.turns(session_id, turns) if turns else ():
-            turns[turn.turn_id].check_repeats(turn, keeps_text=keeps_text)
-        for stimulus in await self._journal.stimuli(session_id, stimuli) if stimuli else ():
-            stimuli[stimulus.stimulus_id].check_repeats(stimulus, turn_id)
-
-    async def _commit(self, session: Session, facts: Sequence[Fact]) -> None:
-        if session.revision + len(session.in_flight) + len(facts) > self._options.facts_per_session:
-            raise LimitExceededError(self._options.facts_per_session)
-        keys = [key_of(fact) for fact in facts]
-        done = asyncio.get_running_loop().create_future()
-
-        def settled(revision: int | None) -> None:
-            for key in keys:
-                del session.in_flight[key]
-            if revision is not None:
-                self._apply(session, facts, revision)
-            if session.stale and not session.in_flight:
-                self._sessions.discard(session)
-            done.set_result(None)
-
-        recorded = self._journal.append(session.fact.session_id, facts, settled)
-        session.in_flight.update(dict.fromkeys(keys, done))
-        try:
-            await recorded
-        except JournalConflictError:
-            # Another hand has written to the journal. What is there decides; a retry will find it.
-            session.stale = True
-            if not session.in_flight:
-                self._sessions.discard(session)
-            raise JournalUnavailableError("written") from None
-
-    def _apply(self, session: Session, facts: Sequence[Fact], revision: int) -> None:
-        try:
-            session.apply(facts, revision)
-        except Exception as error:  # noqa: BLE001
-            # A fault of ours must not keep the other callers of this commit waiting. The journal has the facts: rebuild from them.
-            _log.error("facts not applied", error=type(error).__name__, exc_info=error)
-            session.stale = True
-        stimuli = [fact for fact in facts if isinstance(fact, StimulusFact)]
-        _STIMULI_RECORDED.inc(len(stimuli))
-        _TURNS_RECORDED.inc(len(facts) - len(stimuli))
-        for stimulus in stimuli:
-            metrics.STIMULUS_LATENESS.observe(max(0, stimulus.recorded_ns - stimulus.occurred_ns) / NS_PER_S)
 
     async def _open(self, command: CreateSession) -> Session:
         options = self._options

@@ -10,7 +10,7 @@ from limbic.runtime import validate
 from limbic.runtime.clock import Clock
 from limbic.runtime.settings import StateSettings
 from limbic.state.v1 import state_pb2, state_pb2_grpc
-from services.state_engine import convert
+from services.state_engine import requests, responses
 from services.state_engine.engine import Engine, EngineOptions
 from services.state_engine.journal import sqlite_file
 from services.state_engine.journal.port import Journal
@@ -56,44 +56,44 @@ class StateEngineService(state_pb2_grpc.StateEngineServiceServicer):
         self, request: state_pb2.CreateSessionRequest, context: Context
     ) -> state_pb2.CreateSessionResponse:
         """Open a session."""
-        session, existed = await self._engine.create_session(convert.create_session(request))
+        session, existed = await self._engine.create_session(requests.create_session(request))
         state = session.state_now(session.tip, self._clock.now_ns())
         return state_pb2.CreateSessionResponse(
-            session=convert.session_message(session), state=convert.state_message(state), existed=existed
+            session=responses.session_message(session), state=responses.state_message(state), existed=existed
         )
 
     async def GetState(self, request: state_pb2.GetStateRequest, context: Context) -> state_pb2.GetStateResponse:
         """Read a state."""
         session_id = validate.identifier("session_id", request.session_id)
-        turn_id = convert.optional_identifier("turn_id", request.turn_id)
+        turn_id = requests.optional_identifier("turn_id", request.turn_id)
         as_of_ns: int | None = None
         if request.HasField("as_of"):
             as_of_ns = validate.past_ns("as_of", request.as_of, self._clock.now_ns())
         state = await self._engine.state(session_id, turn_id, as_of_ns)
-        return state_pb2.GetStateResponse(state=convert.state_message(state))
+        return state_pb2.GetStateResponse(state=responses.state_message(state))
 
     async def RecordTurn(self, request: state_pb2.RecordTurnRequest, context: Context) -> state_pb2.RecordTurnResponse:
         """Record something said."""
-        state, duplicate = await self._engine.record_turn(convert.record_turn(request, self._clock.now_ns()))
-        return state_pb2.RecordTurnResponse(state=convert.state_message(state), duplicate=duplicate)
+        state, duplicate = await self._engine.record_turn(requests.record_turn(request, self._clock.now_ns()))
+        return state_pb2.RecordTurnResponse(state=responses.state_message(state), duplicate=duplicate)
 
     async def AddStimulus(
         self, request: state_pb2.AddStimulusRequest, context: Context
     ) -> state_pb2.AddStimulusResponse:
         """Add a stimulus to a turn."""
-        state, duplicate = await self._engine.add_stimulus(convert.add_stimulus(request, self._clock.now_ns()))
-        return state_pb2.AddStimulusResponse(state=convert.state_message(state), duplicate=duplicate)
+        state, duplicate = await self._engine.add_stimulus(requests.add_stimulus(request, self._clock.now_ns()))
+        return state_pb2.AddStimulusResponse(state=responses.state_message(state), duplicate=duplicate)
 
     async def ListTurns(self, request: state_pb2.ListTurnsRequest, context: Context) -> state_pb2.ListTurnsResponse:
         """List turns."""
         page = await self._engine.turns(
             validate.identifier("session_id", request.session_id),
-            convert.optional_identifier("path_to_turn_id", request.path_to_turn_id),
+            requests.optional_identifier("path_to_turn_id", request.path_to_turn_id),
             validate.count("page_size", request.page_size, MAX_PAGE, default=DEFAULT_PAGE),
             request.page_token,
         )
         return state_pb2.ListTurnsResponse(
-            turns=[convert.turn_message(said) for said in page.turns], next_page_token=page.next_token
+            turns=[responses.turn_message(said) for said in page.turns], next_page_token=page.next_token
         )
 
 

@@ -158,6 +158,11 @@ def call_of(engine: Running, request: Any) -> Callable[[Any], Any]:
     return call
 
 
+def raw(channel: grpc.aio.Channel, method: str) -> Any:
+    """Return a call that sends and receives bytes."""
+    return channel.unary_unary(f"/limbic.state.v1.StateEngineService/{method}", bytes, bytes)
+
+
 async def prepared(engine: Running) -> list[tuple[Any, ...]]:
     await engine.stub.CreateSession(create(session_id="s"))
     await engine.stub.RecordTurn(record(turn_id="there"))
@@ -203,9 +208,8 @@ async def test_text_that_is_no_utf8_is_refused_by_its_fields_name(
     broken = request_.SerializeToString().replace(b"@@@", b"\xff\xfe\xfd")
     # A client library would not let it out, so the bytes go over a plain channel.
     async with open_channel(engine.target) as channel:
-        call = channel.unary_unary(f"/limbic.state.v1.StateEngineService/{method}")
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await call(broken)
+            await raw(channel, method)(broken)
 
     failure = failure_of(caught.value)
     assert failure.code is grpc.StatusCode.INVALID_ARGUMENT
@@ -217,9 +221,8 @@ async def test_a_message_beyond_the_limit_is_refused(engine: Running) -> None:
     before = await prepared(engine)
 
     async with open_channel(engine.target) as channel:
-        call = channel.unary_unary("/limbic.state.v1.StateEngineService/RecordTurn")
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await call(bytes(4 * 1024 * 1024 + 1))
+            await raw(channel, "RecordTurn")(bytes(4 * 1024 * 1024 + 1))
 
     assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert written(engine.journal) == before

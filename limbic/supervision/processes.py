@@ -1,0 +1,67 @@
+"""The four processes: their names, their services and their addresses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from limbic.runtime.settings import ServerSettings, Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """One supervised process.
+
+    Attributes:
+        name: its name in supervisord.conf, in the logs and for people.
+        section: its section of the settings.
+        service: full name of the gRPC service that it serves.
+    """
+
+    name: str
+    section: str
+    service: str
+
+    def settings(self, settings: Settings) -> ServerSettings:
+        """Return its own section."""
+        section: ServerSettings = getattr(settings, self.section)
+        return section
+
+
+PROCESSES = (
+    Process("state-engine", "state", "limbic.state.v1.StateEngineService"),
+    Process("affect-head", "affect", "limbic.affect.v1.AffectHeadService"),
+    Process("living-llm", "llm", "limbic.llm.v1.LivingLlmService"),
+    Process("gateway", "gateway", "limbic.gateway.v1.GatewayService"),
+)
+"""In the order in which they are started."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """One place where a process listens.
+
+    Attributes:
+        process: the process's name.
+        setting: the environment variable that chooses it.
+        value: HOST:PORT or unix:PATH.
+    """
+
+    process: str
+    setting: str
+    value: str
+
+
+def addresses(settings: Settings) -> Iterator[Address]:
+    """Yield every address on which one of the processes listens."""
+    for process in PROCESSES:
+        section = process.settings(settings)
+        for key in ("listen", "metrics", "http"):
+            if value := getattr(section, key, None):
+                yield Address(process.name, f"LIMBIC_{process.section.upper()}__{key.upper()}", value)
+
+
+def reachable(address: str) -> str:
+    """Return where a client on this host finds what listens on `address`: a wildcard is no destination."""
+    host, _, port = address.rpartition(":")
+    return f"127.0.0.1:{port}" if host in ("0.0.0.0", "[::]") else address

@@ -1,0 +1,1 @@
+"""What builds and checks the house itself. Not installed with the package; run from the repository's root."""

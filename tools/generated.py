@@ -1,0 +1,107 @@
+"""What is generated from something else and committed: `python -m tools.generated check|write`.
+
+`check` says what is not current: the gRPC stubs, and the settings table in docs/operations.md. `write` writes the table anew; the stubs are
+written by `make protos`.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from limbic.runtime.settings import ENV_PREFIX, Settings
+
+ROOT = Path(__file__).resolve().parent.parent
+OPERATIONS = ROOT / "docs" / "operations.md"
+BEGIN, END = "<!-- settings: made by `make docs` -->", "<!-- end of settings -->"
+
+
+def stale_stubs(root: Path = ROOT) -> list[str]:
+    """Generate the stubs anew elsewhere; return the paths, below the repository, that differ from what is committed."""
+    with tempfile.TemporaryDirectory() as scratch:
+        fresh_root = Path(scratch)
+        subprocess.run([root / "tools" / "generate_protos.sh", fresh_root], check=True)
+        fresh = {path.relative_to(fresh_root) for path in fresh_root.rglob("*.py*")}
+        packages = {path.parent for path in fresh if path.name != "__init__.py"}
+        committed = {path.relative_to(root) for package in packages for path in (root / package).glob("*.py*")}
+        changed = {p for p in fresh if (root / p).exists() and (root / p).read_bytes() != (fresh_root / p).read_bytes()}
+        missing = {p for p in fresh - committed if not (root / p).exists()}
+        return sorted(map(str, changed | missing | (committed - fresh)))
+
+
+def settings_table() -> str:
+    """Return the reference of all settings in Markdown, one table a section, made from the model's own docstrings."""
+    parts = []
+    for name, field in Settings.model_fields.items():
+        model = _model_of(field)
+        assert model is not None
+        parts.append(f"### `{name}`: {(model.__doc__ or '').strip()}\n")
+        parts.append("| variable | default | meaning |\n|---|---|---|")
+        parts.extend(_rows(f"{ENV_PREFIX}{name.upper()}", model, field.get_default(call_default_factory=True)))
+        parts.append("")
+    return "\n".join(parts)
+
+
+def document_with_table(document: str) -> str:
+    """Return the document with the settings table between its two marks."""
+    before, _, rest = document.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not end:
+        raise ValueError(f"the document does not hold the marks {BEGIN!r} and {END!r}")
+    return f"{before}{BEGIN}\n\n{settings_table()}\n{END}{after}"
+
+
+def _rows(prefix: str, model: type[BaseModel], defaults: Any) -> Iterator[str]:
+    for key, field in model.model_fields.items():
+        variable, default = f"{prefix}__{key.upper()}", getattr(defaults, key)
+        if (inner := _model_of(field)) is not None:
+            yield from _rows(variable, inner, default)
+            continue
+        value = str(default).lower() if isinstance(default, bool) else str(default)
+        shown = "" if default in (None, "") else f"`{value}`".replace("|", "\\|")
+        yield f"| `{variable}` | {shown} | {meaning_of(model, key)} |"
+
+
+def meaning_of(model: type[BaseModel], key: str) -> str:
+    """Return what a setting's docstring says, its own or that of the section that it comes from."""
+    for base in model.__mro__:
+        if issubclass(base, BaseModel) and (field := base.model_fields.get(key)) and field.description:
+            return " ".join(field.description.split())
+    return ""
+
+
+def _model_of(field: FieldInfo) -> type[BaseModel] | None:
+    for kind in (field.annotation, *get_args(field.annotation)):
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            return kind
+    return None
+
+
+def main(arguments: list[str]) -> int:
+    """Run from the command line and return the exit status."""
+    match arguments:
+        case ["write"]:
+            OPERATIONS.write_text(document_with_table(OPERATIONS.read_text("utf-8")), "utf-8")
+            return 0
+        case ["check"]:
+            problems = [f"{path} is not what protos/ give: run `make protos`" for path in stale_stubs()]
+            document = OPERATIONS.read_text("utf-8")
+            if document_with_table(document) != document:
+                problems.append("the settings table in docs/operations.md is not current: run `make docs`")
+            for problem in problems:
+                print(f"error: {problem}", file=sys.stderr)
+            return 1 if problems else 0
+        case _:
+            print(__doc__, file=sys.stderr)
+            return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
