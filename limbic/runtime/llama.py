@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ _log = get_logger(__name__)
 # ggml.h: GGML_LOG_LEVEL_WARN and GGML_LOG_LEVEL_ERROR. INFO and DEBUG are too much, CONT (5) continues a line that we may not have begun.
 _WARN, _ERROR = 3, 4
 
+_first_use = threading.Lock()
+
 # How llama.cpp reports, as an error, that it obeyed an abort flag: GGML_STATUS_ABORTED is 1, and encode and decode return 2. Every
 # cancelled call would write three such lines; the caller knows it anyway.
 _ABORT_ENDINGS = (b"failed with error 1", b"compute status: 1", b"ret = 2")
@@ -36,11 +39,23 @@ def _on_log(level: int, text: bytes, _data: ctypes.c_void_p) -> None:
         write("llama.cpp", detail=text.decode("utf-8", "replace").strip())
 
 
-@functools.cache
 def initialise_llama() -> None:
     """Set up the library for this process. Does nothing the second time."""
+    _repacks()
+
+
+def _repacks() -> bool:
+    # Two threads may load a model at the same time, and what the library says of itself it writes into one static string: read twice
+    # at once, it corrupts the heap.
+    with _first_use:
+        return _initialised()
+
+
+@functools.cache
+def _initialised() -> bool:
     llama_cpp.llama_log_set(_on_log, ctypes.c_void_p(0))
     llama_cpp.llama_backend_init()
+    return _may_repack()
 
 
 class LlamaError(Exception):
@@ -92,10 +107,10 @@ def load_model(path: Path, *, use_mmap: bool = True) -> Any:
     Raises:
         LlamaError: llama.cpp could not load it; its own message stands in the log.
     """
-    initialise_llama()
+    repack = _repacks()
     params = llama_cpp.llama_model_default_params()
     params.load_mode = llama_cpp.LLAMA_LOAD_MODE_MMAP if use_mmap else llama_cpp.LLAMA_LOAD_MODE_NONE
-    params.use_extra_bufts = _may_repack()
+    params.use_extra_bufts = repack
     model = llama_cpp.llama_model_load_from_file(str(path).encode(), params)
     if not model:
         raise LlamaError(f"llama.cpp could not load {path}; the line before this one says why")

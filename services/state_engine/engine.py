@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 from limbic.runtime.clock import Clock
 from limbic.runtime.errors import InvalidArgumentError
-from limbic.runtime.logs import get_logger
 from services.state_engine import metrics
 from services.state_engine.cache import SessionCache
 from services.state_engine.causes import Event
@@ -26,11 +25,8 @@ from services.state_engine.journal.facts import Fact, SessionFact
 from services.state_engine.journal.port import Journal, JournalConflictError
 from services.state_engine.library import TemperamentLibrary
 from services.state_engine.session import Session, State, stimulus_key, turn_key
+from services.state_engine.writes import Writes
 
-_log = get_logger(__name__)
-
-_TURNS_RECORDED = metrics.FACTS.labels("turn")
-_STIMULI_RECORDED = metrics.FACTS.labels("stimulus")
 _SESSIONS_RECORDED = metrics.FACTS.labels("session")
 _REPEATED_SESSIONS = metrics.DUPLICATES.labels("CreateSession")
 _REPEATED_TURNS = metrics.DUPLICATES.labels("RecordTurn")

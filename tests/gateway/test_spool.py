@@ -186,6 +186,25 @@ def test_a_write_that_fails_hides_nothing_that_comes_after_it(tmp_path: Path, mo
     files.close()
 
 
+def test_a_refused_record_is_not_there_although_its_bytes_had_reached_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = SpoolFiles(tmp_path, MIB)
+    files.append([b"before"])
+
+    def broken_disk(descriptor: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", broken_disk)
+        with pytest.raises(OSError, match="Input/output error"):
+            files.append([b"refused"])
+    files.append([b"after"])
+
+    assert drained(files) == [b"before", b"after"]
+    files.close()
+
+
 def test_the_files_are_private_and_have_one_user(tmp_path: Path) -> None:
     directory = tmp_path / "spool"
     files = SpoolFiles(directory, MIB)

@@ -377,6 +377,23 @@ async def test_a_client_that_leaves_before_the_window_closes_is_felt_all_the_sam
     assert world.engine.stimuli() == ["t1:reading"]
 
 
+async def test_a_client_that_leaves_before_the_window_closes_is_felt_late_all_the_same() -> None:
+    world = World()
+    world.head.release = asyncio.Event()
+    running = world.begin(session_is_new=True)
+    await settle()
+
+    await leave(running)
+    await world.timer.advance(WINDOW_S)
+    recorded_when_the_window_closed = recorded_texts(world)
+    world.head.release.set()
+    await settle()
+
+    assert recorded_when_the_window_closed == [("I missed you", False)]
+    assert world.engine.stimuli() == ["t1:reading"]
+    assert [seen.status for seen in world.watcher.readings] == [gateway_pb2.AFFECT_STATUS_LATE]
+
+
 async def test_closing_the_stream_between_two_deltas_is_leaving() -> None:
     world = World()
     stream = world.turns.run(world.input(session_is_new=True))
