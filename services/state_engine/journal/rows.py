@@ -83,8 +83,15 @@ def stimulus_of(row: Row) -> StimulusFact:
 
 
 def _emotions_text(emotions: Emotions) -> str:
-    probabilities, active = (json.dumps(column, separators=(",", ":")) for column in emotions[1:])
-    return f"[{_labels_text(emotions.labels)},{probabilities},{active}]"
+    # A finite float's repr is the shortest JSON that reads back as the same float.
+    probabilities = ",".join(map(repr, emotions.probabilities))
+    active = ",".join([str(index) for index, is_active in enumerate(emotions.active) if is_active])
+    return f"[{_labels_text(emotions.labels)},[{probabilities}],[{active}]]"
+
+
+def _emotions_of(text: str) -> Emotions:
+    labels, probabilities, active = json.loads(text)
+    return Emotions(tuple(labels), tuple(probabilities), tuple(index in active for index in range(len(labels))))
 
 
 @lru_cache(maxsize=64)
@@ -104,7 +111,7 @@ def _cause(values: list[Any]) -> Cause:
         tension=tension,
         confidence=confidence,
         uncertainty=None if v_sd is None else AxisUncertainty(v_sd, i_sd, t_sd),
-        emotions=Emotions(*(tuple(column) for column in json.loads(emotions))),
+        emotions=_emotions_of(emotions),
         head=HeadIdentity(head_id, quantization, calibration),
         truncated=bool(truncated),
         reasoning=reasoning,

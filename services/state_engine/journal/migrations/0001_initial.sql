@@ -45,7 +45,7 @@ CREATE TABLE stimuli (
     valence_sd           REAL,         -- NULL where the head gave no uncertainty
     intimacy_sd          REAL,
     tension_sd           REAL,
-    emotions             TEXT,         -- JSON: [[label, …], [probability, …], [active, …]]
+    emotions             TEXT,         -- JSON: [[label, …], [probability, …], [index of an active one, …]]
     head_id              TEXT,
     head_quantization    TEXT,
     head_calibration     TEXT,
