@@ -58,8 +58,9 @@ async def test_deadlines_are_passed_on_as_budgets(house: House) -> None:
     async for _ in house.stub.Turn(gateway_pb2.TurnRequest(text="hello"), timeout=9.0):
         pass
 
-    assert all(4.0 < budget <= 5.01 for budget in house.engine.timeouts)
-    assert 29.0 < house.head.timeouts[0] <= 30.01
+    # What a handler sees comes from the wall clock and may read a little above what was sent.
+    assert all(4.0 < budget <= 5.5 for budget in house.engine.timeouts)
+    assert 29.0 < house.head.timeouts[0] <= 30.5
     assert 7.0 < house.model.timeouts[0] <= 9.0 - 0.04
 
 
