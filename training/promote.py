@@ -19,8 +19,8 @@ MINIMUM = {
 }
 """The gates: development scores that the default type must reach.
 
-On the probes closeness and tension have to be told apart from everything else, which is what they were written for; valence is gated
-lower there, because EmoBank gates it too and the probes' ironies are hard for every head.
+On the probes closeness and tension have to be told apart from everything else, which is what they were written for. Valence was meant
+to reach 0.85 there too; the gate was lowered when the first head reached 0.83, and should go back up with the next.
 """
 
 COMMITTED = (ADAPTER_FILE, HEAD_FILE, REPORT_FILE, *PLOT_FILES)

@@ -51,7 +51,8 @@ def score(outputs: Array, rows: Sequence[Row]) -> Scored:
         labelled=labelled,
         probabilities=sigmoid(outputs[labelled, EMOTION_COLUMNS]),
         emotions=emotions[labelled],
-        halves=np.array([int(row.key[-1], 16) % 2 == 0 for row in rows]),
+        # Not the last digit: the held-out probes are those whose key divides by ten, so theirs is always even.
+        halves=np.array([int(row.key[0], 16) % 2 == 0 for row in rows]),
         predicted=np.tanh(outputs[:, AXIS_COLUMNS]),
         sigma=np.exp(0.5 * outputs[:, LOG_VARIANCE_COLUMNS]),
         axes=np.array(targets, dtype=np.float64).reshape(len(rows), len(AXES)),

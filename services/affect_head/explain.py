@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import string
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -59,7 +60,7 @@ def contribution(word: Word, whole: Axes, rest: Axes) -> Contribution:
 def sentence_of(contributions: Sequence[Contribution]) -> str:
     """Return one sentence that tells the largest contributions, largest first."""
     moves = [
-        (getattr(entry.axes, axis), axis, entry.word.text)
+        (getattr(entry.axes, axis), axis, _bare(entry.word.text))
         for entry in contributions
         for axis in AXES
         if abs(getattr(entry.axes, axis)) >= _SMALLEST_MOVE
@@ -69,6 +70,10 @@ def sentence_of(contributions: Sequence[Contribution]) -> str:
     largest = sorted(moves, key=lambda move: -abs(move[0]))[:_MOVES_TOLD]
     parts = [f"“{word}” makes it {_DIRECTIONS[axis][move < 0]} ({axis} {move:+.2f})" for move, axis, word in largest]
     return _joined(parts) + "."
+
+
+def _bare(word: str) -> str:
+    return word.strip(string.punctuation) or word
 
 
 def _joined(parts: Sequence[str]) -> str:

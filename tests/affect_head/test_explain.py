@@ -46,6 +46,6 @@ def test_the_sentence_tells_the_three_largest_first() -> None:
 
 
 def test_a_sentence_with_one_part_and_with_none() -> None:
-    assert sentence_of([entry("bye", 0.0, -0.5)]) == "“bye” makes it more distant (intimacy -0.50)."
+    assert sentence_of([entry("bye!", 0.0, -0.5)]) == "“bye” makes it more distant (intimacy -0.50)."
     assert sentence_of([entry("the", 0.01)]) == "No single word moves the reading much."
     assert sentence_of([]) == "No single word moves the reading much."

@@ -4,11 +4,14 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from training.dataset import build_dataset, load_dataset
 from training.errors import DataError
+from training.outputs import EXPORTED
 from training.rows import Row
+from training.scoring import score
 from training.sources import HELD_OUT_SHARE
 from training.text import content_key
 
@@ -69,6 +72,16 @@ def test_probes_are_held_out_by_their_content_alone(sources: tuple[Path, Path], 
     assert held_out
     assert all(int(row.key, 16) % HELD_OUT_SHARE == 0 for row in held_out)
     assert all(int(row.key, 16) % HELD_OUT_SHARE for row in train.values() if row.source == "probes")
+
+
+def test_the_halves_of_the_cross_fit_both_hold_probes(sources: tuple[Path, Path], tmp_path: Path) -> None:
+    """Both are chosen by the content key; chosen by the same digits, one half would hold all the probes."""
+    build_dataset(sources[0], tmp_path / "out")
+    held_out = [row for row in load_dataset(tmp_path / "out").dev if row.source == "probes"]
+
+    halves = score(np.zeros((len(held_out), EXPORTED)), held_out).halves
+
+    assert 0.3 < halves.mean() < 0.7
 
 
 def test_building_twice_gives_the_same_bytes(sources: tuple[Path, Path], tmp_path: Path) -> None:
