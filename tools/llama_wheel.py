@@ -21,6 +21,10 @@ PACKAGE = "llama-cpp-python"
 CMAKE_ARGS = "-DLLAVA_BUILD=OFF"
 """Without the image encoders, which take a third of the compile and which nothing here uses."""
 
+_WITHOUT_AMX = "-mno-amx-tile -mno-amx-int8 -mno-amx-bf16"
+"""Compiled with AMX, llama.cpp sends 4-bit and 8-bit weights to kernels that fault on some machines (ggml-org/llama.cpp issue 20824, open)
+and that are built for batches larger than an utterance. Its AVX-512 kernels for repacked weights take their place."""
+
 _STEP = re.compile(r"\[\s*(\d+)/(\d+)\]")
 _PERCENT = re.compile(r"\[\s*(\d+)%\]")
 
@@ -40,9 +44,14 @@ def instruction_sets(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
     return platform.processor()
 
 
+def compiler_flags(instructions: str) -> str:
+    """Return what the C and C++ compilers are told beside what CMake tells them, for a processor with these instruction sets."""
+    return _WITHOUT_AMX if "amx_tile" in instructions.split() else ""
+
+
 def cache_key(version: str, cmake_args: str, instructions: str) -> str:
     """Return the name under which a wheel is kept: everything that its content depends on."""
-    content = "\n".join((platform.machine(), instructions, cmake_args))
+    content = "\n".join((platform.machine(), instructions, cmake_args, compiler_flags(instructions)))
     digest = hashlib.sha256(content.encode()).hexdigest()[:16]
     return f"{PACKAGE}-{version}-{sys.implementation.cache_tag}-{digest}"
 
@@ -78,7 +87,8 @@ def llama_wheel(python: Path, requirements: Path, log: Path) -> Path:
     """
     cmake_args = os.environ.get("CMAKE_ARGS", CMAKE_ARGS)
     version = required_version(requirements)
-    folder = cache_folder() / cache_key(version, cmake_args, instruction_sets())
+    instructions = instruction_sets()
+    folder = cache_folder() / cache_key(version, cmake_args, instructions)
     if wheel := kept_wheel(folder):
         return wheel
     if not (shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")):
@@ -86,6 +96,9 @@ def llama_wheel(python: Path, requirements: Path, log: Path) -> Path:
             f"{PACKAGE} is compiled from source and there is no C++ compiler: `sudo apt-get install build-essential cmake`"
         )
     environment = {**os.environ, "CMAKE_ARGS": cmake_args}
+    for name in ("CFLAGS", "CXXFLAGS"):
+        # CMake takes these as its first flags; the compilers obey -mno- wherever it stands, so also before CMake's -march=native.
+        environment[name] = f"{environment.get(name, '')} {compiler_flags(instructions)}".strip()
     # With it set, llama.cpp builds for the oldest processor of the family, several times slower.
     environment.pop("SOURCE_DATE_EPOCH", None)
     folder.parent.mkdir(parents=True, exist_ok=True)

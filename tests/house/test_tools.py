@@ -10,7 +10,7 @@ import pytest
 
 from tools.environment import describe_pip
 from tools.generated import ROOT
-from tools.llama_wheel import CMAKE_ARGS, cache_key, describe_build, instruction_sets, llama_wheel
+from tools.llama_wheel import CMAKE_ARGS, cache_key, compiler_flags, describe_build, instruction_sets, llama_wheel
 from tools.progress import StepError, elapsed, run_logged
 
 
@@ -23,6 +23,11 @@ def test_the_key_of_a_wheel_changes_with_all_that_its_content_depends_on() -> No
     }
 
     assert len(keys) == 4
+
+
+def test_amx_is_left_out_where_the_processor_has_it_and_named_nowhere_else() -> None:
+    assert compiler_flags("avx2 amx_bf16 amx_int8 amx_tile") == "-mno-amx-tile -mno-amx-int8 -mno-amx-bf16"
+    assert compiler_flags("avx2 avx512f") == ""  # an older compiler may not know the flags
 
 
 def test_instruction_sets_do_not_depend_on_their_order(tmp_path: Path) -> None:
