@@ -1,8 +1,9 @@
 """How fast the affect head reads: `python -m benchmarks.affect_head`.
 
 Latency of an utterance of about 20 tokens, bare (llama.cpp alone), in process (tokenizer, decoding and all) and through gRPC from
-another process over loopback; and the throughput of two workers against one, with eight callers that each wait for their answer.
-Bare and in-process readings alternate, so that whatever else the machine does falls on both alike.
+another process over loopback, and of the same encoder in int8 through ONNX Runtime (a process of its own too: its threads spin); and the
+throughput of two workers against one, with eight callers that each wait for their answer. Bare and in-process readings alternate, so
+that whatever else the machine does falls on both alike.
 """
 
 from __future__ import annotations
@@ -10,9 +11,11 @@ from __future__ import annotations
 import argparse
 import asyncio
 import ctypes
+import json
 import os
 import socket
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -35,6 +38,7 @@ from limbic.runtime.models import ModelFile, find_model
 from services.affect_head.encoder import EncoderHead
 from services.affect_head.head import Utterance
 from services.affect_head.pool import ReaderPool
+from training.cli import COMMITTED_HEAD
 
 TEXTS = (
     "I really did not expect to hear from you again, but I am glad that you called.",
@@ -96,23 +100,47 @@ class BareEncoder:
         llama_cpp.llama_free(self._context)
 
 
-def measure_in_process(model: ModelFile, threads: int, readings: int) -> tuple[Latency, Latency, float]:
-    """Return the latencies of llama.cpp alone and of the head, and the mean number of tokens."""
+@dataclass(frozen=True, slots=True)
+class InProcess:
+    """What is measured in this process, and the texts' tokens."""
+
+    bare: Latency
+    head: Latency
+    tokens: Sequence[Sequence[int]]
+
+
+def measure_in_process(model: ModelFile, threads: int, readings: int) -> InProcess:
+    """Read the texts through llama.cpp alone and through the head, in turn."""
     pointer = load_model(model.path)
     bare = BareEncoder(pointer, threads)
     head = EncoderHead(model.path, sha256="", threads=threads)
     reader = head.open_reader()
-    prepared = [(bare.tokenize(text), Utterance(text)) for text in TEXTS]
+    tokens = [bare.tokenize(text) for text in TEXTS]
+    utterances = [Utterance(text) for text in TEXTS]
     alone, whole = list[float](), list[float]()
     for number in range(readings + WARM_UP):
-        tokens, utterance = prepared[number % len(prepared)]
-        alone.append(_timed(bare.encode, tokens))
-        whole.append(_timed(reader.read, utterance, AbortFlag()))
+        text = number % len(TEXTS)
+        alone.append(_timed(bare.encode, tokens[text]))
+        whole.append(_timed(reader.read, utterances[text], AbortFlag()))
     reader.close()
     head.close()
     bare.close()
     llama_cpp.llama_model_free(pointer)
-    return Latency(alone[WARM_UP:]), Latency(whole[WARM_UP:]), statistics.mean(len(tokens) for tokens, _ in prepared)
+    return InProcess(Latency(alone[WARM_UP:]), Latency(whole[WARM_UP:]), [list(each) for each in tokens])
+
+
+def measure_onnx(tokens: Sequence[Sequence[int]], threads: int, readings: int) -> Latency:
+    """Read the same tokens through ONNX Runtime."""
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks._onnx_peer",
+        str(COMMITTED_HEAD),
+        str(threads),
+        str(readings + WARM_UP),
+    ]
+    result = subprocess.run(command, input=json.dumps(tokens), capture_output=True, text=True, check=True)
+    return Latency(json.loads(result.stdout)[WARM_UP:])
 
 
 def _timed(function: Callable[..., object], *arguments: object) -> float:
@@ -212,12 +240,18 @@ async def run(model: ModelFile, readings: int) -> None:
     for column in ("threads", "what", "p50", "p95", "p99", "p50 / bare"):
         latencies.add_column(column, justify="left" if column == "what" else "right")
     for threads in (1, 2):
-        bare, whole, tokens = measure_in_process(model, threads, readings)
+        within = measure_in_process(model, threads, readings)
         through, empty = await measure_grpc(model, threads, readings)
-        rows = {"llama_encode": bare, "head in process": whole, "through gRPC": through, "GetModelCard": empty}
+        rows = {
+            "llama_encode": within.bare,
+            "head in process": within.head,
+            "through gRPC": through,
+            "GetModelCard": empty,
+            "ONNX Runtime int8": measure_onnx(within.tokens, threads, readings),
+        }
         for what, latency in rows.items():
             numbers = [f"{latency.percentile(share):.2f}" for share in (0.5, 0.95, 0.99)]
-            ratio = latency.percentile(0.5) / bare.percentile(0.5)
+            ratio = latency.percentile(0.5) / within.bare.percentile(0.5)
             latencies.add_row(str(threads), what, *numbers, f"{ratio:.2f}")
     throughput = Table(title=f"Throughput, {CALLERS} callers, one thread a worker (readings per second)")
     for column in ("where", "1 worker", "2 workers", "ratio"):
@@ -226,7 +260,8 @@ async def run(model: ModelFile, readings: int) -> None:
         one, two = [await measure(model, workers, readings) for workers in (1, 2)]
         throughput.add_row(where, f"{one:.0f}", f"{two:.0f}", f"{two / one:.2f}")
     rich.print(
-        f"{model.path.name}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, {tokens:.1f} tokens on average"
+        f"{model.path.name}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, "
+        f"{statistics.mean(map(len, within.tokens)):.1f} tokens on average"
     )
     rich.print(latencies)
     rich.print(throughput)
