@@ -73,6 +73,9 @@ class _Head(affect_pb2_grpc.AffectHeadServiceServicer):
 class _Model(llm_pb2_grpc.LivingLlmServiceServicer):
     """Says the same to everything."""
 
+    async def CheckGenerate(self, request: Any, context: Any) -> Any:
+        return llm_pb2.CheckGenerateResponse()
+
     async def GetModel(self, request: Any, context: Any) -> Any:
         return llm_pb2.GetModelResponse()
 

@@ -108,6 +108,11 @@ class LlmClient:
             # A stream that is merely dropped goes on at the server.
             call.cancel()
 
+    async def check(self, request: llm_pb2.GenerateRequest, timeout_s: float) -> None:
+        """Ask whether the request would be taken. Never waits for a connection: a turn goes on without the answer."""
+        wanted = llm_pb2.CheckGenerateRequest(request=request)
+        await _unary(self._stub.CheckGenerate, wanted, timeout_s, wait_for_ready=False)
+
     async def upstreams(self, timeout_s: float) -> list[llm_pb2.Upstream]:
         """Return the upstreams and the state of their circuits."""
         response = await _unary(self._stub.GetModel, llm_pb2.GetModelRequest(), timeout_s, wait_for_ready=False)

@@ -129,6 +129,8 @@ def reply_error(failure: BackendFailure) -> LimbicError:
                 **metadata,
             )
         case _, "PROMPT_TOO_LONG":
+            if failure.metadata.get("field") == "persona":
+                return PromptTooLongError("persona", "does not fit the model's window")
             return PromptTooLongError("text", "does not fit the model's window together with the persona")
         case "UNAVAILABLE", _:
             delay = failure.retry_after if failure.retry_after is not None else _RETRY_UNREACHABLE_S
@@ -144,6 +146,8 @@ def reply_error(failure: BackendFailure) -> LimbicError:
         case "INVALID_ARGUMENT", _:
             head, dot, rest = failure.metadata.get("field", "messages").partition(".")
             field = _REQUEST_FIELDS.get(head, head)
+            if allowed := failure.metadata.get("allowed"):
+                return InvalidArgumentError(field, f"must be one of {allowed}, or empty", allowed=allowed)
             return InvalidArgumentError(
                 f"{field}{dot}{rest}" if head == "sampling" else field, "was refused by the language model's service"
             )

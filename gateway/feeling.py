@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from gateway import trace as stages
 from gateway.background import Background
+from gateway.consent import Consent
 from gateway.events import AffectKnown, AffectStatus, LateAffect, TurnInput
 from gateway.opening import Memory, Opened, Opening
 from gateway.ports import Ports, ReadingSeen, TurnPolicy
@@ -17,6 +18,10 @@ from gateway.transcripts import Utterance
 from gateway.words import Words
 from limbic.gateway.v1 import gateway_pb2
 from limbic.state.v1 import state_pb2
+
+GRACE_S = 0.05
+"""How long after the window the turn still waits for its words to be recorded: of the 100 ms within which the first delta is promised
+after the window, the other half is the living LLM's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +37,11 @@ class Feeling:
 
     Attributes:
         opened: the turn's beginning, or the error that ends the turn.
-        felt: the words are recorded, or the error that ends the turn.
+        felt: the model may speak: the words are recorded, or are still being recorded and have been waited for long enough. Or the
+            error that ends the turn.
+        recorded: the recording of the words; there once `felt` is done.
         history: what was said before; there once `felt` is done.
+        speak_at: moment of the monotonic clock at which the model speaks at the latest, with or without what the state engine owes.
         affect_wait_s: for how long the turn waited for nothing but its reading.
         latest: the last state that was seen.
     """
@@ -57,13 +65,16 @@ class Feeling:
         self._trace = trace
         self._started_at = started_at
         self._window_end = started_at + turn.affect_window_s
-        recorder = Recorder(ports.state, ports.spool, policy.state_deadline_s)
+        self.speak_at = max(self._window_end, started_at + policy.state_deadline_s) + GRACE_S
+        self._consent = Consent(turn, ports.llm, trace)
+        recorder = Recorder(ports.state, ports.spool, policy.state_deadline_s, self._consent)
         self._opening = Opening(turn, ports, policy, memory, recorder, trace)
         self._head = HeadCall(turn, ports, policy, memory, trace, self._window_end)
         self._words = Words(turn, policy, memory, recorder, self._opening, occurred_at_ns)
         loop = asyncio.get_running_loop()
         self.opened: asyncio.Future[Opened] = loop.create_future()
         self.felt: asyncio.Future[Felt] = loop.create_future()
+        self.recorded: asyncio.Task[Told] | None = None
         self.history: asyncio.Task[list[Utterance]] | None = None
         self.affect_wait_s = 0.0
         self.latest: state_pb2.State | None = None
@@ -71,6 +82,7 @@ class Feeling:
     async def run(self) -> LateAffect | None:
         """Open the turn, read and record the words. Returns what became of a reading that missed the window."""
         classify = asyncio.create_task(self._head.ask(self._words.known), name="classify")
+        self._consent.ask()
         try:
             return await self._run(classify)
         except Exception as error:
@@ -79,12 +91,14 @@ class Feeling:
             raise
         finally:
             classify.cancel()
+            self._consent.withdraw()
             self.opened.cancel()
             self.felt.cancel()
 
     async def _run(self, classify: asyncio.Task[Answer]) -> LateAffect | None:
         self._words.check()
         opened = await self._opening.open(self._words.parent_turn_id)
+        await self._consent.given()
         self.latest = opened.state
         self.history = self._background.spawn(self._opening.history(opened), "history")
         self.opened.set_result(opened)
@@ -93,18 +107,29 @@ class Feeling:
         self.affect_wait_s = self._ports.timer.monotonic() - waits_from
         answer = classify.result() if in_time else None
         self._head.window_closed = True
-        felt = await self._record_words(opened, answer)
+        self.recorded = self._background.spawn(self._record_words(opened, answer), "record")
+        felt = await self._felt_in_time(opened, answer, self.recorded)
         self.latest = felt.state
         self.felt.set_result(felt)
         if answer is not None:
             self._seen(felt.event.status, answer, 0.0)
+        told = await self.recorded
+        if told.state is not None:
+            self.latest = told.state
+        if answer is not None:
             return None
         late = await self._record_late(await classify)
         if late.state is not None:
             self.latest = late.state
         return late
 
-    async def _record_words(self, opened: Opened, answer: Answer | None) -> Felt:
+    async def _felt_in_time(self, opened: Opened, answer: Answer | None, recording: asyncio.Task[Told]) -> Felt:
+        if await self._ports.timer.wait(recording, self.speak_at):
+            return self._felt(opened, answer, recording.result())
+        self._trace.degrade("state", "slow", "the state engine was too slow for this turn, which it still learns of")
+        return self._felt(opened, answer, Told(label="slow"))
+
+    async def _record_words(self, opened: Opened, answer: Answer | None) -> Told:
         stage = self._trace.begin("record", self._policy.state_deadline_s)
         try:
             told = await self._words.record(opened, answer.reading if answer is not None else None)
@@ -112,13 +137,13 @@ class Feeling:
             stage.end(stages.ERROR if told.label else stages.OK, "known already" if told.duplicate else told.label)
         finally:
             stage.end(stages.ERROR)
-        if self._words.path is not None:
-            self.history = self._background.spawn(_value(self._words.path), "history")
-        return self._felt(opened, answer, told)
-
-    def _felt(self, opened: Opened, answer: Answer | None, told: Told) -> Felt:
         if told.state is not None:
             self._memory.states.remember(told.state)
+        if self._words.path is not None:
+            self.history = self._background.spawn(_value(self._words.path), "history")
+        return told
+
+    def _felt(self, opened: Opened, answer: Answer | None, told: Told) -> Felt:
         state = told.state or opened.state
         if answer is None:
             return Felt(AffectKnown(gateway_pb2.AFFECT_STATUS_PENDING, None, None, ""), state)

@@ -19,6 +19,7 @@ from starlette.exceptions import HTTPException
 
 from gateway.backends import AFFECT_HEAD, LIVING_LLM, STATE_ENGINE, BackendState
 from limbic.gateway.v1 import gateway_pb2
+from limbic.runtime.drain import Drain
 from limbic.runtime.logs import get_logger
 
 _log = get_logger(__name__)
@@ -31,13 +32,14 @@ _WITHOUT_IT = {
 
 
 def create_app(
-    backends: Callable[[], dict[str, BackendState]], snapshot: Callable[[], gateway_pb2.TelemetrySnapshot]
+    backends: Callable[[], dict[str, BackendState]], snapshot: Callable[[], gateway_pb2.TelemetrySnapshot], drain: Drain
 ) -> FastAPI:
     """Build the application.
 
     Args:
         backends: the backends as last seen.
         snapshot: the telemetry as it is now.
+        drain: whether the process is going down.
     """
     app = FastAPI(title="Limbic gateway", docs_url=None, redoc_url=None)
 
@@ -48,13 +50,17 @@ def create_app(
 
     @app.get("/readyz")
     async def readyz() -> JSONResponse:
-        """Say whether a turn can be answered, which takes the language model, and which other parts are missing."""
+        """Say whether a turn can be answered, which takes the language model, and which other parts are missing.
+
+        Not ready from SIGTERM on, while the turns in flight still finish: whoever sends turns here should send the next one elsewhere.
+        """
         states = backends()
         parts = {name: _word(state) for name, state in states.items()}
         missing = [LIVING_LLM] if not states[LIVING_LLM].serving else []
         degraded = {name: meaning for name, meaning in _WITHOUT_IT.items() if not states[name].serving}
-        body = {"ready": not missing, "missing": missing, "degraded": degraded, "parts": parts}
-        return JSONResponse(body, status_code=503 if missing else 200)
+        ready = not missing and not drain.begun
+        body = {"ready": ready, "draining": drain.begun, "missing": missing, "degraded": degraded, "parts": parts}
+        return JSONResponse(body, status_code=200 if ready else 503)
 
     @app.get("/metrics")
     def metrics(request: Request) -> Response:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from gateway import trace as stages
 from gateway.errors import SessionNotFoundError, TurnNotFoundError
 from gateway.events import StageStatus, TurnInput
+from gateway.excerpt import excerpt
 from gateway.ports import BackendFailure, Ports, TurnPolicy
 from gateway.recorder import Recorder
 from gateway.states import LastStates, at_rest
@@ -108,15 +109,15 @@ class Opening:
             known = self._memory.transcripts.path(session_id, parent_turn_id, limit)
             if known is not None:
                 stage.end(stages.OK, "from memory")
-                return known
+                return excerpt(known, limit)
         if opened.degraded:
             stage.end(stages.ERROR, "the state engine does not answer")
             self._trace.degrade(
-                "history", "unavailable", "what was said before is not known while the state engine is away"
+                "history", "unavailable", "not all that was said before is known while the state engine is away"
             )
-            return []
+            return excerpt(self._memory.transcripts.known_end(session_id, parent_turn_id or "", limit), limit)
         try:
-            return await self.path_to(parent_turn_id or "tip", limit)
+            return excerpt(await self.path_to(parent_turn_id or "tip", limit), limit)
         except BackendFailure as failure:
             stage.end(_status_of(failure), str(failure))
             self._trace.degrade("history", failure.label, "what was said before could not be read from the journal")

@@ -19,8 +19,18 @@ from limbic.state.v1 import state_pb2
 Fact = state_pb2.CreateSessionRequest | state_pb2.RecordTurnRequest | state_pb2.AddStimulusRequest
 """Something that happened, in the form in which the state engine is told. Each is idempotent by its id."""
 
+# DATA_LOSS: a damaged journal, until a copy of it is put back. What waits must still be there then.
 _TRANSIENT = frozenset(
-    {"UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "ABORTED", "CANCELLED", "INTERNAL", "UNKNOWN"}
+    {
+        "UNAVAILABLE",
+        "DEADLINE_EXCEEDED",
+        "RESOURCE_EXHAUSTED",
+        "ABORTED",
+        "CANCELLED",
+        "INTERNAL",
+        "UNKNOWN",
+        "DATA_LOSS",
+    }
 )
 
 
@@ -88,6 +98,10 @@ class AffectPort(Protocol):
 
 class LlmPort(Protocol):
     """The living LLM."""
+
+    async def check(self, request: llm_pb2.GenerateRequest, timeout_s: float) -> None:
+        """Raise what `generate` would refuse the request with, without speaking. Raises BackendFailure."""
+        ...
 
     def generate(
         self, request: llm_pb2.GenerateRequest, timeout_s: float
@@ -211,7 +225,7 @@ class TurnPolicy:
         affect_deadline_s: when a reading that has not come is given up, from the turn's beginning.
         state_deadline_s: for each call to the state engine.
         answer_reserve_s: kept back from each budget, for answering.
-        history_messages: earlier messages that are given to the model.
+        history_messages: earlier messages that are given to the model at most.
     """
 
     affect_deadline_s: float

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from gateway.consent import Consent
 from gateway.ports import BackendFailure, Fact, SpoolPort, SpoolRefusedError, StatePort
 from limbic.state.v1 import state_pb2
 
@@ -32,9 +33,11 @@ class Recorder:
         state: the engine.
         spool: the disk.
         timeout_s: for one call to the engine.
+        consent: waited for before anything is told; None where it has been given.
     """
 
-    def __init__(self, state: StatePort, spool: SpoolPort, timeout_s: float) -> None:
+    def __init__(self, state: StatePort, spool: SpoolPort, timeout_s: float, consent: Consent | None = None) -> None:
+        self._consent = consent
         self._state = state
         self._spool = spool
         self._timeout_s = timeout_s
@@ -53,7 +56,10 @@ class Recorder:
 
         Raises:
             BackendFailure: the engine refused the fact for good.
+            InvalidArgumentError: consent was refused, and nothing was told.
         """
+        if self._consent is not None:
+            await self._consent.given()
         label = "waiting" if self._spool.holds(fact.session_id) else "" if engine_answers else "unavailable"
         if not label:
             try:

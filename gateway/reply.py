@@ -13,7 +13,7 @@ from gateway.events import DeltaText, TurnInput
 from gateway.ids import reply_id
 from gateway.opening import Memory
 from gateway.ports import BackendFailure, Ports, TurnPolicy
-from gateway.recorder import Recorder
+from gateway.recorder import Recorder, Told
 from gateway.trace import Trace
 from gateway.transcripts import Utterance
 from limbic.llm.v1 import llm_pb2
@@ -52,17 +52,26 @@ class Reply:
         self._recorder = Recorder(ports.state, ports.spool, policy.state_deadline_s)
         self._texts: list[str] = []
         self._kept = False
+        self._words: asyncio.Task[Told] | None = None
         self.turn_id = ""
         self.asked_at: float | None = None
         self.first_delta_at: float | None = None
         self.done = llm_pb2.Done()
 
-    async def speak(self, state: state_pb2.State, history: Sequence[Utterance]) -> AsyncGenerator[DeltaText, None]:
+    async def speak(
+        self, state: state_pb2.State, history: Sequence[Utterance], words: asyncio.Task[Told] | None
+    ) -> AsyncGenerator[DeltaText, None]:
         """Yield the reply as it comes, and keep it in the journal when it has ended, whichever way.
+
+        Args:
+            state: what the character feels.
+            history: what was said before the words.
+            words: the recording of the words, which goes before the reply's.
 
         Raises:
             LimbicError: no reply could be made, or (GenerationCutError) it broke off.
         """
+        self._words = words
         try:
             async with aclosing(self._generate(state, history)) as deltas:
                 async for delta in deltas:
@@ -130,6 +139,11 @@ class Reply:
             stage.end(stages.SKIPPED, "nothing was said")
             return
         turn, now_ns = self._turn, self._ports.timer.now_ns()
+        if self._words is not None:
+            await asyncio.wait({self._words})
+            if self._words.cancelled() or self._words.exception() is not None:
+                stage.end(stages.ERROR, "the words could not be recorded")
+                return
         fact = state_pb2.RecordTurnRequest(
             session_id=turn.session_id,
             turn_id=self.turn_id,

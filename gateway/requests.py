@@ -17,7 +17,7 @@ MAX_TEXT_CHARS = 8_000
 MAX_PERSONA_CHARS = 16_000
 MAX_WINDOW_S = 60.0
 MAX_STOPS = 8
-MAX_STOP_CHARS = 256
+MAX_STOP_CHARS = 128
 """Of one stop sequence. Longer ones are no separators but a mistake."""
 
 _TRACE_PARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")

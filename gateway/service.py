@@ -30,12 +30,13 @@ from limbic.gateway.v1 import gateway_pb2, gateway_pb2_grpc
 from limbic.runtime import validate
 from limbic.runtime.channels import open_channel
 from limbic.runtime.deadline import current_deadline
+from limbic.runtime.drain import Drain
 from limbic.runtime.logs import get_logger
 from limbic.runtime.settings import GatewaySettings, RuntimeSettings
 
 _log = get_logger(__name__)
 
-_BACKGROUND_GRACE = 0.5
+BACKGROUND_GRACE = 0.5
 """Share of the drain time that recordings get after the last call has ended; a supervisor must allow for both."""
 _MIN_INTERVAL_S, _MAX_INTERVAL_S, _DEFAULT_INTERVAL_S = 0.2, 60.0, 1.0
 
@@ -57,6 +58,7 @@ class GatewayService(gateway_pb2_grpc.GatewayServiceServicer):
         self._telemetry = Telemetry(settings.affect_window_ms / 1e3, keep_text=settings.log_text)
         self._spool = Spool(runtime.data_dir / "spool", settings.spool_max_bytes)
         self._background = Background()
+        self._drain = Drain()
         self._channels: dict[str, grpc.aio.Channel] = {}
         self._watchers: list[asyncio.Task[None]] = []
         self._backends: Backends | None = None
@@ -109,15 +111,21 @@ class GatewayService(gateway_pb2_grpc.GatewayServiceServicer):
         replayer = Replayer(self._spool, StateClient(self._channels[STATE_ENGINE], lambda: True))
         self._watchers = [asyncio.create_task(backends.watch(name), name=f"watch-{name}") for name in targets]
         self._watchers.append(asyncio.create_task(replayer.run(), name="replay"))
-        self._http = HttpServer(create_app(lambda: backends.states, self._snapshot), settings.http, self._drain_s)
+        self._http = HttpServer(
+            create_app(lambda: backends.states, self._snapshot, self._drain), settings.http, self._drain_s
+        )
         await self._http.start()
         _log.info("http", listen=settings.http)
+
+    def drain(self) -> None:
+        """End the streams of telemetry, and say on `/readyz` that this gateway takes no turns any more."""
+        self._drain.begin()
 
     async def stop(self) -> None:
         """Finish what was begun for turns that have ended, and close everything."""
         if self._http is not None:
             await self._http.stop()
-        unfinished = await self._background.drain(self._drain_s * _BACKGROUND_GRACE)
+        unfinished = await self._background.drain(self._drain_s * BACKGROUND_GRACE)
         if unfinished:
             _log.warning("work was left undone", tasks=unfinished)
         for watcher in self._watchers:
@@ -152,13 +160,13 @@ class GatewayService(gateway_pb2_grpc.GatewayServiceServicer):
     async def WatchTelemetry(
         self, request: gateway_pb2.WatchTelemetryRequest, context: Any
     ) -> AsyncIterator[gateway_pb2.WatchTelemetryResponse]:
-        """Send it at an interval, until the client goes away or its deadline comes."""
+        """Send it at an interval, until the client goes away, its deadline comes or the gateway goes down."""
         interval_s = _DEFAULT_INTERVAL_S
         if request.HasField("interval"):
             interval_s = validate.duration_s("interval", request.interval, _MIN_INTERVAL_S, _MAX_INTERVAL_S)
         while True:
             yield gateway_pb2.WatchTelemetryResponse(snapshot=self._snapshot())
-            await asyncio.sleep(interval_s)
+            await self._drain.unless_begun(asyncio.sleep(interval_s))
 
     def _snapshot(self) -> gateway_pb2.TelemetrySnapshot:
         states = self._backends.states if self._backends is not None else {}

@@ -72,17 +72,24 @@ class Transcripts:
 
         Returns None if one of them is not known here. The empty turn id is the root, whose path is empty.
         """
+        path, whole = self._walk(session_id, turn_id, limit)
+        return path if whole else None
+
+    def known_end(self, session_id: str, turn_id: str, limit: int) -> list[Utterance]:
+        """Return as much of the end of that path as is known here."""
+        return self._walk(session_id, turn_id, limit)[0]
+
+    def _walk(self, session_id: str, turn_id: str, limit: int) -> tuple[list[Utterance], bool]:
         session = self._sessions.get(session_id, {})
         path: list[Utterance] = []
         current: str | None = turn_id
         while current != "" and len(path) < limit:
             utterance = session.get(current) if current is not None else None
             if utterance is None:
-                return None
+                return path[::-1], False
             path.append(utterance)
             current = utterance.parent_turn_id
-        path.reverse()
-        return path
+        return path[::-1], True
 
     def forget(self, session_id: str) -> None:
         """Forget a session."""

@@ -33,6 +33,7 @@ from gateway.opening import Memory
 from gateway.ports import Ports, TurnPolicy, TurnSummary
 from gateway.reply import Reply
 from gateway.trace import Trace
+from gateway.transcripts import Utterance
 from limbic.runtime.errors import DeadlineError, LimbicError
 
 
@@ -117,11 +118,19 @@ class Turns:
         yield StateKnown(turn.turn_id, opened.state, opened.degraded, opened.reason)
         felt = await asyncio.shield(feeling.felt)
         yield felt.event
-        history = await asyncio.shield(feeling.history) if feeling.history is not None else []
-        async with aclosing(with_late_item(reply.speak(felt.state, history), late)) as events:
+        history = await self._history(feeling, trace)
+        async with aclosing(with_late_item(reply.speak(felt.state, history, feeling.recorded), late)) as events:
             async for event in events:
                 yield event
         yield TurnDone(trace.record(), reply.done.finish_reason, reply.done.usage, reply.turn_id)
+
+    async def _history(self, feeling: Feeling, trace: Trace) -> list[Utterance]:
+        if feeling.history is None:
+            return []
+        if await self._ports.timer.wait(feeling.history, feeling.speak_at):
+            return feeling.history.result()
+        trace.degrade("history", "slow", "what was said before did not come from the journal in time")
+        return []
 
     def _summary(
         self, feeling: Feeling, reply: Reply, trace: Trace, started_at: float, outcome: str, reason: str

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gateway.errors import TurnExistsError
 from gateway.events import TurnInput
+from gateway.excerpt import excerpt
 from gateway.ids import reading_id
 from gateway.opening import Memory, Opened, Opening, session_not_found, turn_not_found
 from gateway.ports import BackendFailure, TurnPolicy
@@ -127,7 +128,8 @@ class Words:
             raise _turn_exists()
         if turn.parent_turn_id is not None and turn.parent_turn_id != said.parent_turn_id:
             raise _turn_exists()
-        self.parent_turn_id, self.occurred_at_ns, self.path = said.parent_turn_id, said.occurred_at_ns, path
+        self.parent_turn_id, self.occurred_at_ns = said.parent_turn_id, said.occurred_at_ns
+        self.path = excerpt(path, self._policy.history_messages)
 
     def _fact(self, reading: affect_pb2.AffectReading | None) -> state_pb2.RecordTurnRequest:
         turn = self._turn

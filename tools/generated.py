@@ -11,7 +11,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -65,7 +65,7 @@ def _rows(prefix: str, model: type[BaseModel], defaults: Any) -> Iterator[str]:
             yield from _rows(variable, inner, default)
             continue
         value = str(default).lower() if isinstance(default, bool) else str(default)
-        shown = "" if default in (None, "") else f"`{value}`".replace("|", "\\|")
+        shown = "" if default in (None, "", ()) else f"`{value}`".replace("|", "\\|")
         yield f"| `{variable}` | {shown} | {meaning_of(model, key)} |"
 
 
@@ -78,6 +78,8 @@ def meaning_of(model: type[BaseModel], key: str) -> str:
 
 
 def _model_of(field: FieldInfo) -> type[BaseModel] | None:
+    if get_origin(field.annotation) is tuple:
+        return None  # a list of sections is one setting
     for kind in (field.annotation, *get_args(field.annotation)):
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             return kind

@@ -13,10 +13,11 @@ import httpx
 
 from limbic.runtime.models import ModelFileError, find_model
 from limbic.runtime.settings import Settings
+from limbic.supervision import procfs
 from limbic.supervision.health import SERVING, UNREACHABLE, health_of, ready_over_http
 from limbic.supervision.ports import is_free
 from limbic.supervision.processes import PROCESSES, addresses, reachable
-from limbic.supervision.supervisor import ROOT
+from limbic.supervision.supervisor import ROOT, Supervisor
 
 ANSWER_S = 2.0
 MIN_FREE_BYTES = 512 * 1024 * 1024
@@ -56,6 +57,7 @@ def all_checks(settings: Settings) -> Iterator[Check]:
 
 def services(settings: Settings) -> Iterator[Check]:
     """Ask each service for its health, and where none answers, who holds its port."""
+    ours = {member.name for member in procfs.members(Supervisor(settings).data_dir)}
     for process in PROCESSES:
         listen = process.settings(settings).listen
         health = health_of(listen, process.service, ANSWER_S)
@@ -70,6 +72,10 @@ def services(settings: Settings) -> Iterator[Check]:
                 False,
                 f"nothing listens at {listen}",
                 "`make up` starts it; `make status` and `make logs` say more",
+            )
+        elif process.name in ours:
+            yield Check(
+                name, False, f"runs, and does not answer at {listen}", "`make logs` may say why; `make restart` ends it"
             )
         else:
             remedy = f"`ss -ltnp` shows what holds the port; end it, or set LIMBIC_{process.section.upper()}__LISTEN to another"

@@ -52,13 +52,14 @@ class LimbicError(Exception):
 
 
 class InvalidArgumentError(LimbicError):
-    """The caller sent what cannot be used. `field` is its path in the request, as in the proto."""
+    """The caller sent what cannot be used. `field` is its path in the request, as in the proto; `metadata` the description's variables."""
 
     code = grpc.StatusCode.INVALID_ARGUMENT
     reason = "INVALID_ARGUMENT"
 
-    def __init__(self, field: str, description: str) -> None:
-        super().__init__(f"{field}: {description}", field=field)
+    def __init__(self, field: str, description: str, **metadata: str) -> None:
+        super().__init__(f"{field}: {description}")
+        self.metadata = {"field": field, **metadata}
         self.field = field
         self.description = description
 

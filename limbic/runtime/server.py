@@ -1,7 +1,8 @@
 """Starts a service, says when it is healthy, and lets it go down without dropping a call.
 
-The order at the end: health says NOT_SERVING, a moment for clients to turn away, no new calls, calls in flight finish within the grace,
-then the service closes what it holds. SIGTERM has to be handled for that: without a handler Python ends at once and runs no `finally`.
+The order at the end: health says NOT_SERVING and streams without an end are ended, a moment for clients to turn away, no new calls,
+calls in flight finish within the grace, then the service closes what it holds. SIGTERM has to be handled for that: without a handler
+Python ends at once and runs no `finally`.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from grpc_reflection.v1alpha import reflection
 
 import limbic
 from limbic.runtime.channels import ServerOptions
+from limbic.runtime.drain import Drain
+from limbic.runtime.health import HealthService
 from limbic.runtime.interceptor import CallInterceptor, Gate
 from limbic.runtime.logs import configure_logging, get_logger
 from limbic.runtime.metrics import BUILD_INFO, serve_metrics
@@ -42,6 +45,13 @@ class Service(Protocol):
 
     async def start(self) -> None:
         """Load what is needed to answer. Health says NOT_SERVING until this returns."""
+        ...
+
+    def drain(self) -> None:
+        """Learn that the server is going down: end the streams that never end by themselves (limbic.runtime.drain). Called once.
+
+        Other calls go on, and a few new ones may still come.
+        """
         ...
 
     async def stop(self) -> None:
@@ -81,7 +91,8 @@ class RunningServer:
         )
         options = ServerOptions(max_message_bytes=settings.max_message_bytes)
         self._server = grpc.aio.server(interceptors=[interceptor], options=options.arguments())
-        self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]  # the stubs lack it
+        self._watches = Drain()
+        self._health = HealthService(self._watches)
         service.register(self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         names = [service.full_name, health.SERVICE_NAME, reflection.SERVICE_NAME]
@@ -108,8 +119,10 @@ class RunningServer:
     async def stop(self) -> None:
         """Drain and close."""
         await self._health.enter_graceful_shutdown()
+        self._service.drain()
         await asyncio.sleep(self._lame_duck_s)
         self._gate.drain()
+        self._watches.begin()
         await self._server.stop(self._drain_s)
         await self._service.stop()
 

@@ -36,6 +36,9 @@ class ScriptedGateway(gateway_pb2_grpc.GatewayServiceServicer):
     async def start(self) -> None:
         pass
 
+    def drain(self) -> None:
+        pass
+
     async def stop(self) -> None:
         pass
 
@@ -61,6 +64,9 @@ class ScriptedState(state_pb2_grpc.StateEngineServiceServicer):
         state_pb2_grpc.add_StateEngineServiceServicer_to_server(self, server)
 
     async def start(self) -> None:
+        pass
+
+    def drain(self) -> None:
         pass
 
     async def stop(self) -> None:

@@ -47,7 +47,11 @@ INVALID: dict[str, tuple[gateway_pb2.TurnRequest, str]] = {
         options(sampling=llm_pb2.Sampling(temperature=float("nan"))),
         "options.sampling.temperature",
     ),
+    "a stop without an end": (options(sampling=llm_pb2.Sampling(stop=["s" * 129])), "options.sampling.stop"),
+    # These three only the living LLM can tell: it knows its styles and its model's window. The words are of many tokens each.
     "an unknown style": (options(style="no-such-style"), "options.style"),
+    "a persona beyond the window": (request(persona="word " * 3_200), "persona"),
+    "words beyond the window": (request(text="\N{SNOWMAN}" * 8_000), "text"),
     "an unknown temperament": (options(temperament="no-such-temperament"), "options.temperament"),
 }
 
@@ -66,13 +70,7 @@ async def nothing_was_written(calls: Calls, session_id: str) -> None:
     assert failure_of(caught.value).reason == "SESSION_NOT_FOUND"
 
 
-# The styles are the living LLM's, which is asked only when the words are in the journal already.
-KNOWN_LATE = {
-    "an unknown style": pytest.mark.xfail(strict=True, reason="the words are recorded before the style is refused")
-}
-
-
-@pytest.mark.parametrize("name", [pytest.param(name, marks=KNOWN_LATE.get(name, ())) for name in INVALID])
+@pytest.mark.parametrize("name", INVALID)
 async def test_a_turn_that_cannot_be_is_refused_by_the_name_of_its_field(calls: Calls, name: str) -> None:
     await calls.until_well()
     bad, field = INVALID[name]

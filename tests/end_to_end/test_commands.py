@@ -70,7 +70,8 @@ async def test_doctor_says_what_to_do_about_a_part_that_hangs(stack: Stack, call
     bad = [check for check in json.loads(done.stdout)["checks"] if not check["ok"]]
 
     assert done.returncode == 1
-    assert "service affect-head" in [check["name"] for check in bad]
+    (hanging,) = [check for check in bad if check["name"] == "service affect-head"]
+    assert "runs, and does not answer" in hanging["detail"]
     assert all(check["remedy"] for check in bad)
 
 

@@ -33,6 +33,9 @@ class _Service:
     async def start(self) -> None:
         pass
 
+    def drain(self) -> None:
+        pass
+
     async def stop(self) -> None:
         pass
 
@@ -118,6 +121,13 @@ class ModelServer(_Service, llm_pb2_grpc.LivingLlmServiceServicer):
                 yield response
         except BackendFailure as failure:
             raise as_error(failure) from None
+
+    async def CheckGenerate(self, request: llm_pb2.CheckGenerateRequest, context: Any) -> Any:
+        try:
+            await self.model.check(request.request, context.time_remaining())
+        except BackendFailure as failure:
+            raise as_error(failure) from None
+        return llm_pb2.CheckGenerateResponse()
 
     async def GetModel(self, request: llm_pb2.GetModelRequest, context: Any) -> Any:
         upstream = llm_pb2.Upstream(name="local", kind="embedded", model="tiny", circuit="closed")

@@ -39,6 +39,7 @@ class House:
             state_deadline_ms=5_000,
             affect_window_ms=5_000,
         ).model_copy(update={"http": "127.0.0.1:0"})
+        self.drain_s = 0.5
         self.service: GatewayService | None = None
         self._server: RunningServer | None = None
         self._channel: grpc.aio.Channel | None = None
@@ -52,13 +53,17 @@ class House:
         settings = self.settings.model_copy(update=changes)
         runtime = RuntimeSettings(data_dir=self.directory / "var", drain_s=1.0)
         self.service = GatewayService(settings, runtime)
-        self._server = RunningServer(self.service, settings, drain_s=0.5, lame_duck_s=0)
+        self._server = RunningServer(self.service, settings, drain_s=self.drain_s, lame_duck_s=0)
         await self._server.start()
         self._channel = open_channel(settings.listen)
 
     async def stop(self) -> None:
         if self._channel is not None:
             await self._channel.close(None)
+        await self.stop_server()
+
+    async def stop_server(self) -> None:
+        """Drain and stop the gateway, as SIGTERM does."""
         if self._server is not None:
             server, self._server = self._server, None
             await server.stop()

@@ -18,7 +18,7 @@ class EngineModel:
         calls: the name of every call that arrived.
         failure: raised by every call, if set.
         refuse: failures by method name ("get_state", "list_turns", "record"), raised instead of answering.
-        hold: calls wait for it, if set.
+        hold, hold_records, hold_lists: calls (every one, those that record, those that list turns) wait for it, if set.
     """
 
     def __init__(self, *, keeps_text: bool = True) -> None:
@@ -28,6 +28,8 @@ class EngineModel:
         self.failure: BackendFailure | None = None
         self.refuse: dict[str, BackendFailure] = {}
         self.hold: asyncio.Event | None = None
+        self.hold_records: asyncio.Event | None = None
+        self.hold_lists: asyncio.Event | None = None
         self.tips: dict[str, str] = {}
         self.turns: dict[tuple[str, str], state_pb2.Turn] = {}
         self._keeps_text = keeps_text
@@ -142,8 +144,13 @@ class EngineModel:
     async def _arrive(self, method: str, timeout_s: float) -> None:
         self.calls.append(method)
         self.timeouts.append(timeout_s)
-        if self.hold is not None:
-            await self.hold.wait()
+        for hold in (
+            self.hold,
+            self.hold_records if method == "record" else None,
+            self.hold_lists if method == "list_turns" else None,
+        ):
+            if hold is not None:
+                await hold.wait()
         failure = self.failure or self.refuse.get(method)
         if failure is not None:
             raise failure

@@ -90,7 +90,10 @@ class FakeHead:
 
 
 class FakeModel:
-    """Implements LlmPort. Says `words`; waits for `release` before the word at `hold_at`; fails with `failure` at `fail_at`."""
+    """Implements LlmPort. Says `words`; waits for `release` before the word at `hold_at`; fails with `failure` at `fail_at`.
+
+    Checks wait for `check_hold`, if it is set, and fail with `refusal`.
+    """
 
     def __init__(self) -> None:
         self.words = ["Hello", " there", "."]
@@ -98,10 +101,20 @@ class FakeModel:
         self.release = asyncio.Event()
         self.failure: BackendFailure | None = None
         self.fail_at = 0
+        self.refusal: BackendFailure | None = None
+        self.check_hold: asyncio.Event | None = None
+        self.checks: list[llm_pb2.GenerateRequest] = []
         self.requests: list[llm_pb2.GenerateRequest] = []
         self.timeouts: list[float] = []
         self.running = 0
         self.finished = 0
+
+    async def check(self, request: llm_pb2.GenerateRequest, timeout_s: float) -> None:
+        self.checks.append(request)
+        if self.check_hold is not None:
+            await self.check_hold.wait()
+        if self.refusal is not None:
+            raise self.refusal
 
     async def generate(
         self, request: llm_pb2.GenerateRequest, timeout_s: float

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 
 import httpx
@@ -42,6 +43,32 @@ async def test_readiness_takes_the_language_model_and_names_what_else_is_missing
     assert missing.status_code == 503
     assert missing.json()["missing"] == ["living-llm"]
     assert missing.json()["ready"] is False
+
+
+async def test_a_gateway_that_goes_down_is_not_ready_while_its_turns_finish(parts: House) -> None:
+    parts.drain_s = 60.0
+    parts.model.hold_at = 1
+    await parts.start()
+    assert parts.service is not None
+    await parts.until_known("living-llm", serving=True)
+    events = aiter(parts.turn())
+    while not (await anext(events)).HasField("delta"):
+        pass
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{parts.service.http_port}") as http:
+        before = await http.get("/readyz")
+        stopping = asyncio.create_task(parts.stop_server())
+        async with asyncio.timeout(30.0):
+            while (after := await http.get("/readyz")).status_code == 200:
+                pass
+        alive = await http.get("/healthz")
+    parts.model.release.set()
+    last = [event async for event in events][-1]
+    await stopping
+
+    assert (before.status_code, before.json()["draining"]) == (200, False)
+    assert (after.status_code, after.json()["ready"], after.json()["draining"]) == (503, False, True)
+    assert alive.status_code == 200
+    assert last.HasField("done")
 
 
 async def test_metrics_speak_openmetrics_with_exemplars_to_whoever_asks(house: House, http: httpx.AsyncClient) -> None:

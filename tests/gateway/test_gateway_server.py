@@ -44,7 +44,17 @@ async def test_a_turn_streams_state_affect_deltas_and_done(house: House) -> None
     done = events[-1].done
     assert (done.finish_reason, done.usage.completion_tokens) == (llm_pb2.FINISH_REASON_STOP, 3)
     stages = {stage.name: stage for stage in done.trace.stages}
-    assert [*stages] == ["admission", "state", "affect", "history", "record", "first_delta", "generate", "record_reply"]
+    assert [*stages] == [
+        "admission",
+        "state",
+        "affect",
+        "check",
+        "history",
+        "record",
+        "first_delta",
+        "generate",
+        "record_reply",
+    ]
     assert stages["record"].deadline.ToNanoseconds() == 5_000_000_000
     assert not stages["admission"].HasField("deadline")
     assert not done.trace.degraded
@@ -361,6 +371,19 @@ async def test_telemetry_can_be_watched_at_an_interval_that_is_checked(house: Ho
 
     assert first.snapshot.window.window.ToNanoseconds() == 5_000_000_000
     assert (told.code, told.metadata["field"]) == (grpc.StatusCode.INVALID_ARGUMENT, "interval")
+
+
+async def test_a_watch_ends_when_the_gateway_goes_down(house: House) -> None:
+    call = house.stub.WatchTelemetry(gateway_pb2.WatchTelemetryRequest(interval=Duration(seconds=60)), timeout=30.0)
+    snapshots = aiter(call)
+    await anext(snapshots)
+
+    stopping = asyncio.create_task(house.stop_server())
+    told = await refusal(snapshots)
+    await stopping
+
+    assert (told.code, told.reason) == (grpc.StatusCode.UNAVAILABLE, "SERVER_DRAINING")
+    assert told.retry_after is not None
 
 
 def test_a_trace_id_is_taken_over_if_it_is_valid() -> None:

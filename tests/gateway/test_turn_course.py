@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from limbic.gateway.v1 import gateway_pb2
 from limbic.llm.v1 import llm_pb2
 from limbic.runtime.errors import DeadlineError, InvalidArgumentError
 from limbic.state.v1 import state_pb2
-from tests.gateway.fakes import ARRIVED_NS, READING, WINDOW_S, World, settle
+from tests.gateway.fakes import ARRIVED_NS, POLICY, READING, WINDOW_S, World, settle
 
 IN_WINDOW = gateway_pb2.AFFECT_STATUS_IN_WINDOW
 PENDING = gateway_pb2.AFFECT_STATUS_PENDING
@@ -28,6 +29,8 @@ ALREADY_FELT = gateway_pb2.AFFECT_STATUS_ALREADY_FELT
     "module",
     [
         "turn",
+        "consent",
+        "excerpt",
         "opening",
         "feeling",
         "words",
@@ -98,7 +101,17 @@ async def test_the_trace_holds_every_stage_with_its_deadline() -> None:
 
     assert isinstance(done, TurnDone)
     stages = {stage.name: stage for stage in done.trace.stages}
-    assert [*stages] == ["admission", "state", "affect", "history", "record", "first_delta", "generate", "record_reply"]
+    assert [*stages] == [
+        "admission",
+        "state",
+        "affect",
+        "check",
+        "history",
+        "record",
+        "first_delta",
+        "generate",
+        "record_reply",
+    ]
     assert stages["state"].deadline_s == stages["record"].deadline_s == 0.25
     assert stages["affect"].deadline_s == WINDOW_S
     assert stages["generate"].deadline_s == pytest.approx(19.95)
@@ -315,6 +328,24 @@ async def test_history_comes_from_memory_and_after_a_restart_from_the_journal() 
     assert world.engine.calls.count("list_turns") == 1
     texts = [message.text for message in world.model.requests[-1].messages]
     assert texts == ["one", "Hello there.", "two", "Hello there.", "three"]
+
+
+async def test_of_a_long_conversation_the_beginning_is_the_same_for_many_turns_and_after_a_restart() -> None:
+    world = World(policy=replace(POLICY, history_messages=16))
+    beginnings = []
+    for number in range(40):
+        await world.say(f"words {number}", turn_id=f"t{number}", session_is_new=number == 0)
+        messages = world.model.requests[-1].messages
+        assert len(messages) <= 17
+        beginnings.append(messages[0].text)
+    await world.say("again", turn_id="before")
+    known = [message.text for message in world.model.requests[-1].messages]
+    world.restart()
+    await world.say("again", turn_id="after", parent_turn_id=world.engine.turns["ada", "before"].parent_turn_id)
+
+    assert [message.text for message in world.model.requests[-1].messages] == known
+    assert len(known) >= 9
+    assert len(set(beginnings[8:])) < 20
 
 
 async def test_a_journal_that_does_not_answer_costs_the_history_and_not_the_turn() -> None:

@@ -8,13 +8,14 @@ from typing import Any
 import grpc
 import pytest
 
-from gateway.errors import GenerationCutError
+from gateway.errors import GenerationCutError, TurnExistsError
 from gateway.events import AffectKnown, LateAffect, StateKnown, TurnDone
+from gateway.feeling import GRACE_S
 from gateway.ports import BackendFailure
 from limbic.gateway.v1 import gateway_pb2
-from limbic.runtime.errors import LimbicError
+from limbic.runtime.errors import InvalidArgumentError, LimbicError
 from limbic.state.v1 import state_pb2
-from tests.gateway.fakes import WINDOW_S, World, settle
+from tests.gateway.fakes import POLICY, WINDOW_S, World, settle
 
 DOWN = BackendFailure("UNAVAILABLE")
 
@@ -102,6 +103,19 @@ async def test_without_the_state_engine_an_unknown_session_speaks_from_the_basel
     assert isinstance(said, state_pb2.RecordTurnRequest)
     assert not said.HasField("parent_turn_id")
     assert isinstance(replied, state_pb2.RecordTurnRequest)
+
+
+async def test_a_conversation_that_begins_while_the_engine_is_away_knows_at_least_itself() -> None:
+    world = World()
+    world.engine.failure = DOWN
+    await world.say("one")
+
+    events = await world.say("two", turn_id="t2")
+
+    assert [message.text for message in world.model.requests[1].messages] == ["one", "Hello there.", "two"]
+    done = events[-1]
+    assert isinstance(done, TurnDone)
+    assert "not all that was said before is known while the state engine is away" in done.trace.degraded_reasons
 
 
 async def test_without_any_state_the_model_speaks_without_an_expression() -> None:
@@ -432,3 +446,172 @@ async def test_work_that_does_not_end_is_given_up_at_the_end_of_the_grace() -> N
 
     assert await world.background.drain(0.01) == 1
     assert len(world.background) == 0
+
+
+REFUSALS = {
+    "options.style": BackendFailure(
+        "INVALID_ARGUMENT", "INVALID_ARGUMENT", metadata={"field": "expression.style", "allowed": "brief, concise"}
+    ),
+    "options.sampling.stop[0]": BackendFailure(
+        "INVALID_ARGUMENT", "INVALID_ARGUMENT", metadata={"field": "sampling.stop[0]"}
+    ),
+    "persona": BackendFailure("INVALID_ARGUMENT", "PROMPT_TOO_LONG", metadata={"field": "persona"}),
+    "text": BackendFailure("INVALID_ARGUMENT", "PROMPT_TOO_LONG", metadata={"field": "messages"}),
+}
+
+
+@pytest.mark.parametrize("field", REFUSALS)
+@pytest.mark.parametrize("session", ["new", "unknown", "known", "engine away"])
+async def test_a_turn_that_the_living_llm_will_not_take_is_refused_before_anything_is_written(
+    field: str, session: str
+) -> None:
+    world = World()
+    if session == "known":
+        await world.say("one", turn_id="t0")
+    if session == "engine away":
+        world.engine.failure = DOWN
+    facts = list(world.engine.facts)
+    world.model.refusal = REFUSALS[field]
+    requests = len(world.model.requests)
+
+    running = world.begin(session_is_new=session == "new", style="odd")
+    with pytest.raises(InvalidArgumentError) as refused:
+        await running.task
+
+    assert refused.value.metadata["field"] == field
+    assert running.events == []
+    assert (world.engine.facts, world.spool.facts) == (facts, [])
+    assert len(world.model.requests) == requests
+    assert world.watcher.summaries[-1].outcome == "refused"
+    assert world.model.checks[-1].expression.style == "odd"
+    assert [message.text for message in world.model.checks[-1].messages] == ["I missed you"]
+
+
+async def test_a_refused_style_is_told_with_those_that_there_are() -> None:
+    world = World()
+    world.model.refusal = REFUSALS["options.style"]
+
+    running = world.begin(style="odd")
+    with pytest.raises(InvalidArgumentError, match=r"options\.style: must be one of brief, concise, or empty"):
+        await running.task
+
+
+@pytest.mark.parametrize("failure", [DOWN, BackendFailure("DEADLINE_EXCEEDED"), BackendFailure("UNIMPLEMENTED")])
+async def test_a_living_llm_that_cannot_be_asked_beforehand_holds_no_turn_up(failure: BackendFailure) -> None:
+    world = World()
+    world.model.refusal = failure
+
+    events = await world.say()
+
+    assert isinstance(events[-1], TurnDone)
+    stages = {stage.name: stage for stage in events[-1].trace.stages}
+    assert stages["check"].detail.startswith(failure.code)
+    assert not events[-1].trace.degraded_reasons
+
+
+async def test_a_turn_refused_late_can_be_sent_again_put_right_and_is_felt_once() -> None:
+    world = World()
+    world.model.refusal = DOWN
+    world.model.failure, world.model.fail_at = REFUSALS["options.style"], -1
+    running = world.begin(style="odd")
+    with pytest.raises(InvalidArgumentError) as refused:
+        await running.task
+    world.model.failure = world.model.refusal = None
+
+    events = await world.say()
+
+    assert refused.value.metadata["field"] == "options.style"
+    assert isinstance(events[-1], TurnDone)
+    assert world.engine.stimuli() == ["t1:reading"]
+    assert recorded_texts(world) == [("I missed you", False), ("Hello there.", False)]
+
+
+@pytest.mark.parametrize("window_s", [0.0, WINDOW_S])
+async def test_a_state_engine_that_hangs_together_with_the_head_delays_the_model_by_the_grace_only(
+    window_s: float,
+) -> None:
+    world = World()
+    await world.say("one", turn_id="t0")
+    world.head.release, world.model.hold_at = asyncio.Event(), 1
+    running = world.begin(affect_window_s=window_s)
+    # The state before the words has been read; from here on the engine hangs.
+    world.engine.hold_records = asyncio.Event()
+    await world.timer.advance(max(window_s, POLICY.state_deadline_s))
+    asked_in_the_window = len(world.model.requests)
+
+    await world.timer.advance(GRACE_S)
+
+    assert (asked_in_the_window, len(world.model.requests)) == (1, 2)
+    assert running.kinds == ["StateKnown", "AffectKnown", "DeltaText"]
+    affect = running.events[1]
+    assert isinstance(affect, AffectKnown)
+    assert affect.status == gateway_pb2.AFFECT_STATUS_PENDING
+    world.model.release.set()
+    await settle()
+    # The reply waits for its words.
+    assert "TurnDone" not in running.kinds
+    world.head.release.set()
+    world.engine.hold_records.set()
+    await running.task
+    done = running.events[-1]
+    assert isinstance(done, TurnDone)
+    assert done.trace.degraded_reasons == ("the state engine was too slow for this turn, which it still learns of",)
+    assert recorded_texts(world)[-2:] == [("I missed you", False), ("Hello there.", False)]
+    await settle()
+    assert world.engine.stimuli() == ["t0:reading", "t1:reading"]
+
+
+async def test_a_reading_in_time_is_told_though_the_engine_is_too_slow_to_say_what_it_made_felt() -> None:
+    world = World()
+    await world.say("one", turn_id="t0")
+    running = world.begin()
+    world.engine.hold_records = asyncio.Event()
+
+    await world.timer.advance(WINDOW_S + GRACE_S)
+
+    affect = running.events[1]
+    assert isinstance(affect, AffectKnown)
+    assert (affect.status, affect.state) == (gateway_pb2.AFFECT_STATUS_IN_WINDOW, None)
+    assert affect.reading is not None
+    assert world.model.requests[1].expression.levels[0].value == pytest.approx(58.0)
+    world.engine.hold_records.set()
+    await running.task
+    assert world.engine.stimuli() == ["t0:reading", "t1:reading"]
+
+
+async def test_history_that_does_not_come_in_time_is_left_out() -> None:
+    world = World()
+    await world.say("one", turn_id="t0")
+    world.restart()
+    world.engine.hold_lists = asyncio.Event()
+    running = world.begin()
+
+    await world.timer.advance(WINDOW_S + GRACE_S)
+    await running.task
+
+    done = running.events[-1]
+    assert isinstance(done, TurnDone)
+    assert done.trace.degraded_reasons == ("what was said before did not come from the journal in time",)
+    assert [message.text for message in world.model.requests[-1].messages] == ["I missed you"]
+    world.engine.hold_lists.set()
+    await settle()
+
+
+async def test_words_that_turn_out_to_be_others_end_the_turn_and_keep_no_reply() -> None:
+    world = World()
+    await world.say("one", turn_id="t0")
+    await world.say("other words", turn_id="t1", parent_turn_id="t0")
+    world.restart()
+    facts = list(world.engine.facts)
+    world.model.hold_at = 1
+    running = world.begin(parent_turn_id="t0")
+    world.engine.hold_records = asyncio.Event()
+    await world.timer.advance(WINDOW_S + GRACE_S)
+    assert "DeltaText" in running.kinds
+
+    world.engine.hold_records.set()
+    with pytest.raises(TurnExistsError):
+        await running.task
+    await settle()
+
+    assert world.engine.facts == facts

@@ -25,6 +25,7 @@ class ScriptedService(affect_pb2_grpc.AffectHeadServiceServicer):
         held: set while a call that was told to hold is waiting.
         release: lets it go on.
         cancelled: set when a handler was cancelled.
+        drained, stopped: set when the server called the hooks of these names.
     """
 
     full_name = FULL_NAME
@@ -33,6 +34,7 @@ class ScriptedService(affect_pb2_grpc.AffectHeadServiceServicer):
         self.held = asyncio.Event()
         self.release = asyncio.Event()
         self.cancelled = asyncio.Event()
+        self.drained = asyncio.Event()
         self.stopped = asyncio.Event()
 
     def register(self, server: grpc.aio.Server) -> None:
@@ -40,6 +42,9 @@ class ScriptedService(affect_pb2_grpc.AffectHeadServiceServicer):
 
     async def start(self) -> None:
         pass
+
+    def drain(self) -> None:
+        self.drained.set()
 
     async def stop(self) -> None:
         self.stopped.set()

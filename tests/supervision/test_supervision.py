@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.service import BACKGROUND_GRACE
 from limbic.runtime.settings import Settings
 from limbic.supervision import procfs
 from limbic.supervision.ports import is_free, taken
@@ -43,6 +44,8 @@ def test_a_process_has_more_time_to_end_than_its_drain_takes() -> None:
     supervisor = Supervisor(settings(drain_s=30.5, lame_duck_s=1.0))
 
     assert supervisor.stop_s >= 1.0 + DRAINS * 30.5 + STOP_MARGIN_S
+    # The longest is the gateway's: its calls, then its HTTP requests, then what it still records.
+    assert DRAINS == 1 + 1 + BACKGROUND_GRACE
 
 
 def test_every_address_is_named_with_its_setting() -> None:

@@ -461,7 +461,7 @@ class Stage(_message.Message):
     DEADLINE_FIELD_NUMBER: _builtins.int
     DETAIL_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """admission, state, history, affect, record, first_delta, generate or record_reply."""
+    """admission, check, state, history, affect, record, first_delta, generate or record_reply."""
     status: Global___StageStatus.ValueType
     """How it ended."""
     detail: _builtins.str

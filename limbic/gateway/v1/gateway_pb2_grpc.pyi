@@ -36,6 +36,10 @@ class GatewayServiceStub:
       SERVER_DRAINING (UNAVAILABLE, with RetryInfo)        the server is going down
       INTERNAL_ERROR (INTERNAL)                            a fault of ours; its error_id stands in the service's log
     and those of limbic.llm.v1, when no reply could be made.
+
+    What is refused as INVALID_ARGUMENT or NOT_FOUND has written nothing. The living LLM is asked beforehand whether it would take persona,
+    words and options; only where it cannot be asked in time is the turn begun all the same, and its words stand in the journal if it
+    refuses them later. The same turn id can then be sent again with what was refused put right: its words are felt once.
     """
 
     @_typing.overload
@@ -60,6 +64,10 @@ class GatewayServiceAsyncStub(GatewayServiceStub):
       SERVER_DRAINING (UNAVAILABLE, with RetryInfo)        the server is going down
       INTERNAL_ERROR (INTERNAL)                            a fault of ours; its error_id stands in the service's log
     and those of limbic.llm.v1, when no reply could be made.
+
+    What is refused as INVALID_ARGUMENT or NOT_FOUND has written nothing. The living LLM is asked beforehand whether it would take persona,
+    words and options; only where it cannot be asked in time is the turn begun all the same, and its words stand in the journal if it
+    refuses them later. The same turn id can then be sent again with what was refused put right: its words are felt once.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -80,6 +88,10 @@ class GatewayServiceServicer:
       SERVER_DRAINING (UNAVAILABLE, with RetryInfo)        the server is going down
       INTERNAL_ERROR (INTERNAL)                            a fault of ours; its error_id stands in the service's log
     and those of limbic.llm.v1, when no reply could be made.
+
+    What is refused as INVALID_ARGUMENT or NOT_FOUND has written nothing. The living LLM is asked beforehand whether it would take persona,
+    words and options; only where it cannot be asked in time is the turn begun all the same, and its words stand in the journal if it
+    refuses them later. The same turn id can then be sent again with what was refused put right: its words are felt once.
     """
 
     def Turn(

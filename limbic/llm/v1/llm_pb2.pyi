@@ -180,7 +180,7 @@ class Sampling(_message.Message):
     """Makes the embedded model's choices repeatable."""
     @_builtins.property
     def stop(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Ends the reply where one of these would begin. At most 8."""
+        """Ends the reply where one of these would begin. At most 8, each of 1 to 128 characters."""
 
     def __init__(
         self,
@@ -425,6 +425,47 @@ class Attempt(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Attempt: _TypeAlias = Attempt  # noqa: Y015
+
+@_typing.final
+class CheckGenerateRequest(_message.Message):
+    """A request to check."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def request(self) -> Global___GenerateRequest:
+        """What is to be generated. Of the conversation the last message is enough: older ones are left out where they do not fit."""
+
+    def __init__(
+        self,
+        *,
+        request: Global___GenerateRequest | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckGenerateRequest: _TypeAlias = CheckGenerateRequest  # noqa: Y015
+
+@_typing.final
+class CheckGenerateResponse(_message.Message):
+    """Generate would take it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckGenerateResponse: _TypeAlias = CheckGenerateResponse  # noqa: Y015
 
 @_typing.final
 class GetModelRequest(_message.Message):

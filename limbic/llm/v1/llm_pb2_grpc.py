@@ -36,7 +36,8 @@ class LivingLlmServiceStub:
     UPSTREAM_INVALID (INTERNAL)                               the upstream answered what is no answer
     UPSTREAM_TIMEOUT (DEADLINE_EXCEEDED)                      no delta came in time
     GENERATION_CUT (ABORTED)                                  the stream broke off after its first delta
-    PROMPT_TOO_LONG (INVALID_ARGUMENT)                        persona and last message alone do not fit the model's window
+    PROMPT_TOO_LONG (INVALID_ARGUMENT)                        persona and last message alone do not fit the model's window; the
+    field is persona where that alone is too long, else messages
     SERVER_DRAINING (UNAVAILABLE, with RetryInfo)             the server is going down
     INTERNAL_ERROR (INTERNAL)                                 a fault of ours; its error_id stands in the service's log
     """
@@ -51,6 +52,11 @@ class LivingLlmServiceStub:
                 '/limbic.llm.v1.LivingLlmService/Generate',
                 request_serializer=limbic_dot_llm_dot_v1_dot_llm__pb2.GenerateRequest.SerializeToString,
                 response_deserializer=limbic_dot_llm_dot_v1_dot_llm__pb2.GenerateResponse.FromString,
+                _registered_method=True)
+        self.CheckGenerate = channel.unary_unary(
+                '/limbic.llm.v1.LivingLlmService/CheckGenerate',
+                request_serializer=limbic_dot_llm_dot_v1_dot_llm__pb2.CheckGenerateRequest.SerializeToString,
+                response_deserializer=limbic_dot_llm_dot_v1_dot_llm__pb2.CheckGenerateResponse.FromString,
                 _registered_method=True)
         self.GetModel = channel.unary_unary(
                 '/limbic.llm.v1.LivingLlmService/GetModel',
@@ -70,13 +76,22 @@ class LivingLlmServiceServicer:
     UPSTREAM_INVALID (INTERNAL)                               the upstream answered what is no answer
     UPSTREAM_TIMEOUT (DEADLINE_EXCEEDED)                      no delta came in time
     GENERATION_CUT (ABORTED)                                  the stream broke off after its first delta
-    PROMPT_TOO_LONG (INVALID_ARGUMENT)                        persona and last message alone do not fit the model's window
+    PROMPT_TOO_LONG (INVALID_ARGUMENT)                        persona and last message alone do not fit the model's window; the
+    field is persona where that alone is too long, else messages
     SERVER_DRAINING (UNAVAILABLE, with RetryInfo)             the server is going down
     INTERNAL_ERROR (INTERNAL)                                 a fault of ours; its error_id stands in the service's log
     """
 
     def Generate(self, request, context):
         """Generates one reply.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CheckGenerate(self, request, context):
+        """Says whether Generate would take a request, without speaking: it refuses what Generate would refuse as INVALID_ARGUMENT, with the
+        same reasons and the names of the GenerateRequest's fields, and asks no upstream. For a caller who writes something down first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -96,6 +111,11 @@ def add_LivingLlmServiceServicer_to_server(servicer, server):
                     servicer.Generate,
                     request_deserializer=limbic_dot_llm_dot_v1_dot_llm__pb2.GenerateRequest.FromString,
                     response_serializer=limbic_dot_llm_dot_v1_dot_llm__pb2.GenerateResponse.SerializeToString,
+            ),
+            'CheckGenerate': grpc.unary_unary_rpc_method_handler(
+                    servicer.CheckGenerate,
+                    request_deserializer=limbic_dot_llm_dot_v1_dot_llm__pb2.CheckGenerateRequest.FromString,
+                    response_serializer=limbic_dot_llm_dot_v1_dot_llm__pb2.CheckGenerateResponse.SerializeToString,
             ),
             'GetModel': grpc.unary_unary_rpc_method_handler(
                     servicer.GetModel,
@@ -121,7 +141,8 @@ class LivingLlmService:
     UPSTREAM_INVALID (INTERNAL)                               the upstream answered what is no answer
     UPSTREAM_TIMEOUT (DEADLINE_EXCEEDED)                      no delta came in time
     GENERATION_CUT (ABORTED)                                  the stream broke off after its first delta
-    PROMPT_TOO_LONG (INVALID_ARGUMENT)                        persona and last message alone do not fit the model's window
+    PROMPT_TOO_LONG (INVALID_ARGUMENT)                        persona and last message alone do not fit the model's window; the
+    field is persona where that alone is too long, else messages
     SERVER_DRAINING (UNAVAILABLE, with RetryInfo)             the server is going down
     INTERNAL_ERROR (INTERNAL)                                 a fault of ours; its error_id stands in the service's log
     """
@@ -143,6 +164,33 @@ class LivingLlmService:
             '/limbic.llm.v1.LivingLlmService/Generate',
             limbic_dot_llm_dot_v1_dot_llm__pb2.GenerateRequest.SerializeToString,
             limbic_dot_llm_dot_v1_dot_llm__pb2.GenerateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CheckGenerate(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/limbic.llm.v1.LivingLlmService/CheckGenerate',
+            limbic_dot_llm_dot_v1_dot_llm__pb2.CheckGenerateRequest.SerializeToString,
+            limbic_dot_llm_dot_v1_dot_llm__pb2.CheckGenerateResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -37,7 +37,8 @@ class LivingLlmServiceStub:
       UPSTREAM_INVALID (INTERNAL)                               the upstream answered what is no answer
       UPSTREAM_TIMEOUT (DEADLINE_EXCEEDED)                      no delta came in time
       GENERATION_CUT (ABORTED)                                  the stream broke off after its first delta
-      PROMPT_TOO_LONG (INVALID_ARGUMENT)                        persona and last message alone do not fit the model's window
+      PROMPT_TOO_LONG (INVALID_ARGUMENT)                        persona and last message alone do not fit the model's window; the
+                                                                field is persona where that alone is too long, else messages
       SERVER_DRAINING (UNAVAILABLE, with RetryInfo)             the server is going down
       INTERNAL_ERROR (INTERNAL)                                 a fault of ours; its error_id stands in the service's log
     """
@@ -48,6 +49,10 @@ class LivingLlmServiceStub:
     def __new__(cls, channel: _aio.Channel) -> LivingLlmServiceAsyncStub: ...
     Generate: _grpc.UnaryStreamMultiCallable[_llm_pb2.GenerateRequest, _llm_pb2.GenerateResponse]
     """Generates one reply."""
+    CheckGenerate: _grpc.UnaryUnaryMultiCallable[_llm_pb2.CheckGenerateRequest, _llm_pb2.CheckGenerateResponse]
+    """Says whether Generate would take a request, without speaking: it refuses what Generate would refuse as INVALID_ARGUMENT, with the
+    same reasons and the names of the GenerateRequest's fields, and asks no upstream. For a caller who writes something down first.
+    """
     GetModel: _grpc.UnaryUnaryMultiCallable[_llm_pb2.GetModelRequest, _llm_pb2.GetModelResponse]
     """Says which model speaks."""
 
@@ -63,7 +68,8 @@ class LivingLlmServiceAsyncStub(LivingLlmServiceStub):
       UPSTREAM_INVALID (INTERNAL)                               the upstream answered what is no answer
       UPSTREAM_TIMEOUT (DEADLINE_EXCEEDED)                      no delta came in time
       GENERATION_CUT (ABORTED)                                  the stream broke off after its first delta
-      PROMPT_TOO_LONG (INVALID_ARGUMENT)                        persona and last message alone do not fit the model's window
+      PROMPT_TOO_LONG (INVALID_ARGUMENT)                        persona and last message alone do not fit the model's window; the
+                                                                field is persona where that alone is too long, else messages
       SERVER_DRAINING (UNAVAILABLE, with RetryInfo)             the server is going down
       INTERNAL_ERROR (INTERNAL)                                 a fault of ours; its error_id stands in the service's log
     """
@@ -71,6 +77,10 @@ class LivingLlmServiceAsyncStub(LivingLlmServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Generate: _aio.UnaryStreamMultiCallable[_llm_pb2.GenerateRequest, _llm_pb2.GenerateResponse]  # type: ignore[assignment]
     """Generates one reply."""
+    CheckGenerate: _aio.UnaryUnaryMultiCallable[_llm_pb2.CheckGenerateRequest, _llm_pb2.CheckGenerateResponse]  # type: ignore[assignment]
+    """Says whether Generate would take a request, without speaking: it refuses what Generate would refuse as INVALID_ARGUMENT, with the
+    same reasons and the names of the GenerateRequest's fields, and asks no upstream. For a caller who writes something down first.
+    """
     GetModel: _aio.UnaryUnaryMultiCallable[_llm_pb2.GetModelRequest, _llm_pb2.GetModelResponse]  # type: ignore[assignment]
     """Says which model speaks."""
 
@@ -85,7 +95,8 @@ class LivingLlmServiceServicer:
       UPSTREAM_INVALID (INTERNAL)                               the upstream answered what is no answer
       UPSTREAM_TIMEOUT (DEADLINE_EXCEEDED)                      no delta came in time
       GENERATION_CUT (ABORTED)                                  the stream broke off after its first delta
-      PROMPT_TOO_LONG (INVALID_ARGUMENT)                        persona and last message alone do not fit the model's window
+      PROMPT_TOO_LONG (INVALID_ARGUMENT)                        persona and last message alone do not fit the model's window; the
+                                                                field is persona where that alone is too long, else messages
       SERVER_DRAINING (UNAVAILABLE, with RetryInfo)             the server is going down
       INTERNAL_ERROR (INTERNAL)                                 a fault of ours; its error_id stands in the service's log
     """
@@ -96,6 +107,15 @@ class LivingLlmServiceServicer:
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_llm_pb2.GenerateResponse], _abc.AsyncIterator[_llm_pb2.GenerateResponse]]:
         """Generates one reply."""
+
+    def CheckGenerate(
+        self,
+        request: _llm_pb2.CheckGenerateRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_llm_pb2.CheckGenerateResponse, _abc.Awaitable[_llm_pb2.CheckGenerateResponse]]:
+        """Says whether Generate would take a request, without speaking: it refuses what Generate would refuse as INVALID_ARGUMENT, with the
+        same reasons and the names of the GenerateRequest's fields, and asks no upstream. For a caller who writes something down first.
+        """
 
     def GetModel(
         self,
