@@ -1,4 +1,4 @@
-"""Runs every benchmark of this package, each in a process of its own, and prints one report: `make bench`.
+"""Runs every benchmark of this package that measures time, each in a process of its own, and prints one report: `make bench`.
 
 Each benchmark measures its peer in the same run (llama.cpp alone, an empty gRPC method), because absolute numbers say as much about the
 machine as about the code.
@@ -17,6 +17,9 @@ import benchmarks
 from limbic.runtime.settings import load_settings
 from limbic.supervision.ports import taken
 
+EFFECTS = frozenset({"steering", "words"})
+"""Those that measure what is said and not how fast: they take long, and are run by themselves."""
+
 BUSY_LOAD = 0.5
 """Above this load average per core something else is computing, and the figures are not ours alone."""
 
@@ -27,7 +30,8 @@ def main() -> int:
     for warning in _warnings():
         print(f"warning: {warning}")
     failed = []
-    for name in sorted(module.name for module in pkgutil.iter_modules(benchmarks.__path__) if module.name[0] != "_"):
+    names = {module.name for module in pkgutil.iter_modules(benchmarks.__path__) if module.name[0] != "_"}
+    for name in sorted(names - EFFECTS):
         print(f"\n== {name.replace('_', ' ')}   (python -m benchmarks.{name})", flush=True)
         if subprocess.run([sys.executable, "-m", f"benchmarks.{name}"], check=False).returncode != 0:
             failed.append(name)

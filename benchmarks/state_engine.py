@@ -2,8 +2,9 @@
 
 `python -m benchmarks.state_engine` starts two servers as processes of their own, on Unix sockets in a temporary directory: the state engine
 with its journal on disk, and a service whose only method answers with an empty message, behind the same runtime and interceptor. The same
-load generator then drives both, in turns. A record is a `RecordTurn` with the words and a full reading (28 emotions), acknowledged
-after its fsync. Callers write to sessions of their own, one call after the other.
+load generator then drives both, in turns. Where Debian's PostgreSQL is installed, it does so again with a journal there: on a server of
+this benchmark's own, on a Unix socket, with its defaults. A record is a `RecordTurn` with the words and a full reading (28 emotions),
+acknowledged after its fsync. Callers write to sessions of their own, one call after the other.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ from limbic.state.v1 import state_pb2, state_pb2_grpc
 from services.state_engine.causes import Reading
 from services.state_engine.library import TemperamentLibrary
 from services.state_engine.server import build_service
+from tests.state_engine.postgres import PostgresServer
+from tests.state_engine.processes import until_serving
 
 CALLERS = (1, 8, 64)
 READY_WITHIN_S = 20.0
@@ -52,6 +55,9 @@ class EmptyService(affect_pb2_grpc.AffectHeadServiceServicer):
     async def start(self) -> None:
         """Nothing to load."""
 
+    def drain(self) -> None:
+        """Nothing to end."""
+
     async def stop(self) -> None:
         """Nothing to close."""
 
@@ -62,7 +68,7 @@ class EmptyService(affect_pb2_grpc.AffectHeadServiceServicer):
         return affect_pb2.GetModelCardResponse()
 
 
-def serve(kind: str, folder: Path) -> None:
+def serve(kind: str, folder: Path, journal_url: str) -> None:
     """Serve one of the two, until SIGTERM."""
     runtime = RuntimeSettings(lame_duck_s=0.0, log_level="error")
     listen = f"unix:{folder / kind}.socket"
@@ -70,14 +76,15 @@ def serve(kind: str, folder: Path) -> None:
         service: Service = EmptyService()
         run_service("benchmark-empty", service, runtime, AffectSettings(listen=listen, metrics=None))
     else:
-        settings = StateSettings(listen=listen, metrics=None, journal_url=f"sqlite:///{folder / 'journal.sqlite3'}")
+        settings = StateSettings(listen=listen, metrics=None, journal_url=journal_url)
         run_service("benchmark-state", build_service(settings, SystemClock()), runtime, settings)
 
 
 @contextmanager
-def server(kind: str, folder: Path) -> Iterator[str]:
+def server(kind: str, folder: Path, journal_url: str = "") -> Iterator[str]:
     """Run one of the two in a process of its own; yield its address."""
     command = [sys.executable, "-m", "benchmarks.state_engine", "--serve", kind, "--folder", str(folder)]
+    command += ["--journal", journal_url]
     with subprocess.Popen(command) as process:
         try:
             yield f"unix:{folder / kind}.socket"
@@ -118,9 +125,9 @@ def full_reading() -> affect_pb2.AffectReading:
     )
 
 
-async def measure_records(folder: Path, seconds: float, rounds: int) -> None:
+async def measure_records(folder: Path, seconds: float, rounds: int, journal_url: str) -> None:
     """Print the table of rates."""
-    with server("empty", folder) as empty_address, server("state", folder) as state_address:
+    with server("empty", folder) as empty_address, server("state", folder, journal_url) as state_address:
         async with open_channel(empty_address) as empty_channel, open_channel(state_address) as state_channel:
             empty = affect_pb2_grpc.AffectHeadServiceStub(empty_channel)
             state = state_pb2_grpc.StateEngineServiceStub(state_channel)
@@ -142,10 +149,12 @@ async def measure_records(folder: Path, seconds: float, rounds: int) -> None:
                 )
 
             ready = READY_WITHIN_S
-            await empty.GetModelCard(affect_pb2.GetModelCardRequest(), timeout=ready, wait_for_ready=True)
+            await until_serving(state_channel)
+            await until_serving(empty_channel)
+            await empty.GetModelCard(affect_pb2.GetModelCardRequest(), timeout=ready)
             for caller in range(max(CALLERS)):
                 request = state_pb2.CreateSessionRequest(session_id=f"session-{caller}")
-                await state.CreateSession(request, timeout=ready, wait_for_ready=True)
+                await state.CreateSession(request, timeout=ready)
             print(f"{'callers':>8} {'records/s':>10} {'p50 ms':>8} {'p99 ms':>8} {'empty/s':>9} {'ratio':>6}")
             for callers in CALLERS:
                 records, empties, durations = [], [], list[float]()
@@ -207,17 +216,29 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=4.0, help="length of each measurement")
     parser.add_argument("--rounds", type=int, default=3, help="measurements of each kind, of which the median counts")
     parser.add_argument("--folder", type=Path, help="where the journal is written; default: a temporary directory")
+    parser.add_argument("--journal", default="", help=argparse.SUPPRESS)
     parser.add_argument("--serve", choices=("empty", "state"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.serve:
-        serve(arguments.serve, arguments.folder)
+        serve(arguments.serve, arguments.folder, arguments.journal)
         return
     with tempfile.TemporaryDirectory(dir=arguments.folder) as name:
         folder = Path(name)
         for step, microseconds in measure_advance().items():
             print(f"{step:<24} {microseconds:>8.1f} µs")
         print(f"{'write and fdatasync':<24} {measure_fsync(folder) * 1e3:>8.0f} µs\n")
-        asyncio.run(measure_records(folder, arguments.seconds, arguments.rounds))
+        print("SQLite")
+        url = f"sqlite:///{folder / 'journal.sqlite3'}"
+        asyncio.run(measure_records(folder, arguments.seconds, arguments.rounds, url))
+        if not PostgresServer.installed():
+            print("\nPostgreSQL is not installed: not measured")
+            return
+        print("\nPostgreSQL")
+        postgres = PostgresServer()
+        try:
+            asyncio.run(measure_records(folder, arguments.seconds, arguments.rounds, postgres.new_database()))
+        finally:
+            postgres.remove()
 
 
 if __name__ == "__main__":

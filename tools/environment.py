@@ -18,7 +18,7 @@ from tools.progress import StepError, run_logged
 
 ROOT = Path(__file__).resolve().parent.parent
 LOGS = Path("build/logs")
-EXTRAS = {"runtime": "", "development": "[training,dev]"}
+EXTRAS = {"runtime": "[plots]", "development": "[training,dev]"}
 OLDEST_PYTHON = (3, 11)
 
 _PIP_LINE = re.compile(

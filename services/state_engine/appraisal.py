@@ -2,15 +2,17 @@
 
     impulse = confidence · (h · K + Σ p·E)
 
-h are the signed halves of the axes, (v⁺, v⁻, i⁺, i⁻, t⁺, t⁻) with v⁺ = max(v, 0) and v⁻ = max(−v, 0); K is the temperament's gain matrix;
-the sum goes over the active emotions that the temperament names, with their probabilities p and gains E. Distance has its own row as
-well as closeness, and since the rows add up, closeness in a hostile voice is not warmth. A confidence of 0 moves nothing.
+h are the signed halves of the axes, each counted from where everyday talk ends: with q the half's quiet, v⁺ = max(v − q, 0)/(1 − q) and
+v⁻ = max(−v − q, 0)/(1 − q), so that 1 is still 1. K is the temperament's gain matrix; the sum goes over the active emotions that the
+temperament names, with their probabilities p and gains E. Distance has its own row as well as closeness, and since the rows add up,
+closeness in a hostile voice is not warmth. A confidence of 0 moves nothing.
 An event does its own gains times its intensity.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import compress
 from typing import Final
 
 import numpy as np
@@ -21,6 +23,7 @@ from services.state_engine.dynamics import Vector
 Gains = tuple[float, ...]
 """One number for each hormone, in level units."""
 
+AXES: Final = ("valence", "intimacy", "tension")
 HALVES: Final = (
     "valence_positive",
     "valence_negative",
@@ -48,14 +51,22 @@ class Appraisal:
 
     Args:
         gains: K, six rows of one gain for each hormone: what a reading of 1 on each half axis does, in level units, at confidence 1.
+        quiet: for each row, up to where a reading moves nothing; from 0 to less than 1.
         emotions: for each emotion with an effect of its own, its gains.
         events: for each named event, its gains at intensity 1.
     """
 
-    __slots__ = ("_emotions", "_events", "_gains", "_size")
+    __slots__ = ("_emotions", "_events", "_gains", "_quiet", "_size")
 
-    def __init__(self, gains: Sequence[Gains], emotions: Mapping[str, Gains], events: Mapping[str, Gains]) -> None:
+    def __init__(
+        self,
+        gains: Sequence[Gains],
+        quiet: Sequence[float],
+        emotions: Mapping[str, Gains],
+        events: Mapping[str, Gains],
+    ) -> None:
         self._gains = tuple(gains)
+        self._quiet = tuple(quiet)
         self._emotions = dict(emotions)
         self._events = dict(events)
         self._size = len(gains[0])
@@ -72,22 +83,54 @@ class Appraisal:
             UnknownEventError: an event that has no name here.
         """
         if isinstance(cause, Event):
-            if cause.name not in self._events:
-                raise UnknownEventError(cause.name, self.events)
-            return tuple([gain * cause.intensity for gain in self._events[cause.name]])
+            return tuple([gain * cause.intensity for gain in self._event(cause)])
         signed = [0.0] * self._size
-        for amount, gains in self._terms(cause):
+        for _, amount, gains in self._terms(cause):
             for hormone, gain in enumerate(gains):
                 signed[hormone] += amount * gain
         return tuple([cause.confidence * amount for amount in signed])
 
-    def _terms(self, reading: Reading) -> Iterator[tuple[float, Gains]]:
+    def parts(self, cause: Cause) -> dict[str, Gains]:
+        """Return the signed impulses that each axis, emotion or event brings, in level units; together they are `hormones`.
+
+        Raises:
+            UnknownEventError: an event that has no name here.
+        """
+        if isinstance(cause, Event):
+            return {cause.name: tuple([gain * cause.intensity for gain in self._event(cause)])}
+        return {
+            name: tuple([cause.confidence * amount * gain for gain in gains])
+            for name, amount, gains in self._terms(cause)
+        }
+
+    def _event(self, event: Event) -> Gains:
+        if event.name not in self._events:
+            raise UnknownEventError(event.name, self.events)
+        return self._events[event.name]
+
+    def _terms(self, reading: Reading) -> Iterator[tuple[str, float, Gains]]:
         for axis, value in enumerate((reading.valence, reading.intimacy, reading.tension)):
-            if value:
-                yield abs(value), self._gains[2 * axis + (value < 0.0)]
-        for label, probability, active in zip(*reading.emotions, strict=True):
-            if active and label in self._emotions:
-                yield probability, self._emotions[label]
+            half = 2 * axis + (value < 0.0)
+            quiet = self._quiet[half]
+            if abs(value) > quiet:
+                yield AXES[axis], (abs(value) - quiet) / (1.0 - quiet), self._gains[half]
+        labels, probabilities, active = reading.emotions
+        for label, probability in compress(zip(labels, probabilities, strict=True), active):
+            if label in self._emotions:
+                yield label, probability, self._emotions[label]
+
+
+def split_parts(parts: Sequence[Gains], size: int) -> Vector:
+    """Return the latent impulses of parts of one stimulus, shape (parts, size), which add up to `split` of their sum.
+
+    A part goes to the channel that the sum goes to, and has the other sign where it pulls against it.
+    """
+    signed = np.array(parts)
+    falls = signed.sum(axis=0) < 0.0
+    latents = np.zeros((len(signed), size))
+    for hormone, fall in enumerate(falls):
+        latents[:, 2 * hormone + fall] = -signed[:, hormone] if fall else signed[:, hormone]
+    return latents
 
 
 def split(hormones: Gains, size: int) -> Vector:

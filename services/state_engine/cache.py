@@ -1,4 +1,4 @@
-"""The sessions that are in memory: the latest used ones, and those that have something on its way to the journal.
+"""The sessions that are in memory: the latest used ones, those that are watched, and those that have something on its way to the journal.
 
 A session with writes in flight is never dropped. So no session is rebuilt from the journal while facts of it are being written, and a
 rebuilt one misses nothing.
@@ -15,6 +15,7 @@ from services.state_engine.metrics import CACHED_SESSIONS
 from services.state_engine.session import Session
 
 Load = Callable[[str], Awaitable[Session | None]]
+CatchUp = Callable[[Session], Awaitable[bool]]
 
 
 class SessionCache:
@@ -23,13 +24,20 @@ class SessionCache:
     Args:
         load: rebuilds a session, or returns None if there is none.
         capacity: how many to keep.
+        catch_up: has a session take in what other engines recorded, and says whether it is still there; None if there are none.
+        watched: whether a session is watched, by its id; then it is kept, so that each look at it does not cost a reading of the journal.
     """
 
-    def __init__(self, load: Load, capacity: int) -> None:
+    def __init__(
+        self, load: Load, capacity: int, watched: Callable[[str], bool], catch_up: CatchUp | None = None
+    ) -> None:
         self._load_session = load
+        self._catch_up = catch_up
+        self._watched = watched
         self._capacity = capacity
         self._sessions: OrderedDict[str, Session] = OrderedDict()
         self._loading: dict[str, asyncio.Task[bool]] = {}
+        self._forgotten: set[str] = set()
 
     async def get(self, session_id: str) -> Session:
         """Return a session, from memory or from the journal.
@@ -41,8 +49,13 @@ class SessionCache:
         while True:
             session = self._sessions.get(session_id)
             if session is not None:
-                self._sessions.move_to_end(session_id)
-                return session
+                if self._catch_up is not None and not await self.caught_up(session):
+                    self.discard(session)
+                    continue
+                if self._sessions.get(session_id) is session:
+                    self._sessions.move_to_end(session_id)
+                    return session
+                continue
             loading = self._loading.get(session_id)
             if loading is None:
                 loading = asyncio.create_task(self._load(session_id))
@@ -51,9 +64,24 @@ class SessionCache:
             if not await asyncio.shield(loading) and session_id not in self._sessions:
                 raise SessionNotFoundError(session_id)
 
+    async def caught_up(self, session: Session) -> bool:
+        """Have a session take in what other engines recorded; False if it is not in the journal any more.
+
+        Raises:
+            JournalUnavailableError: the journal cannot be read.
+        """
+        return self._catch_up is None or await self._catch_up(session)
+
+    def forget(self, session_id: str) -> None:
+        """Drop a session that has been deleted, also one that is just being read."""
+        self._sessions.pop(session_id, None)
+        if session_id in self._loading:
+            self._forgotten.add(session_id)
+        CACHED_SESSIONS.set(len(self._sessions))
+
     def put(self, session: Session) -> None:
-        """Keep a session."""
-        self._sessions[session.fact.session_id] = session
+        """Keep a session, unless it is there already: facts may be on their way that only the one that is there will take in."""
+        self._sessions.setdefault(session.fact.session_id, session)
         self._trim()
 
     def discard(self, session: Session) -> None:
@@ -65,6 +93,10 @@ class SessionCache:
     async def _load(self, session_id: str) -> bool:
         try:
             session = await self._load_session(session_id)
+            while session_id in self._forgotten:
+                # What has been read may be what was deleted meanwhile.
+                self._forgotten.remove(session_id)
+                session = await self._load_session(session_id)
         finally:
             del self._loading[session_id]
         if session is None:
@@ -75,6 +107,6 @@ class SessionCache:
     def _trim(self) -> None:
         for _ in range(len(self._sessions) - self._capacity):
             session_id, session = self._sessions.popitem(last=False)
-            if session.in_flight:
+            if session.in_flight or self._watched(session_id):
                 self._sessions[session_id] = session
         CACHED_SESSIONS.set(len(self._sessions))

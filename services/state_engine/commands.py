@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from services.state_engine.causes import Cause, Event, same_cause
@@ -105,3 +106,68 @@ class CreateSession:
     session_id: str
     temperament: str | None
     keep_text: bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class RetractStimulus:
+    """A stimulus to take back."""
+
+    session_id: str
+    stimulus_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ForkSession:
+    """A session to make from another one's path to a turn; without one, to its tip."""
+
+    session_id: str
+    turn_id: str | None
+    new_session_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class RewindSession:
+    """A turn to move the tip to; "" for the root."""
+
+    session_id: str
+    turn_id: str
+    rewind_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class PauseSession:
+    """A session's clock to stop."""
+
+    session_id: str
+    pause_id: str
+    from_ns: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class ResumeSession:
+    """A pause to end; without an id, every one that is open."""
+
+    session_id: str
+    pause_id: str | None
+    from_ns: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class ReplaySession:
+    """A curve to compute anew.
+
+    Attributes:
+        session_id: the conversation.
+        turn_id: the end of the path; None for the tip.
+        temperament: a name; None for the one that the session began with.
+        temperament_text: a temperament's TOML instead of a name; None where a name counts.
+        causes: what to take instead of what was recorded, by stimulus.
+        interval_ns: between points; None for points at facts only.
+    """
+
+    session_id: str
+    turn_id: str | None
+    temperament: str | None
+    temperament_text: str | None
+    causes: Mapping[str, Cause]
+    interval_ns: int | None

@@ -51,6 +51,9 @@ EIGENBASIS_CONDITION_LIMIT: Final = 1e3
 
 _LONGEST_RECOVERY_S: Final = 10 * 365 * 86_400.0
 
+_HALVINGS: Final = 40
+"""Bisections of a time that is known to a factor of 2: to 1e-12 of it."""
+
 
 class UnsettledError(ValueError):
     """A generator under which something would grow or stay for ever.
@@ -96,8 +99,19 @@ class Propagator:
         if not self.uses_eigenbasis:
             moved: Vector = scipy.linalg.expm(self._generator * seconds) @ state
             return moved
+        # By `@` and not `dot`, which gives up the interpreter's lock each time and then waits for it.
         advanced: Vector = (self._vectors @ (np.exp(self._values * seconds) * (self._inverse @ state))).real
         return advanced
+
+    def advance_each(self, states: Matrix, seconds: Vector) -> Matrix:
+        """Return ``exp(G·secondsₖ) @ statesₖ`` for each row k of `states`, shape (k, m): `advance` for many, but for rounding."""
+        if self.uses_eigenbasis:
+            fading = np.exp(np.multiply.outer(seconds, self._values))
+            advanced: Matrix = ((fading * (states @ self._inverse.T)) @ self._vectors.T).real
+            return advanced
+        if not len(states):
+            return states
+        return np.stack([self.advance(state, float(elapsed)) for state, elapsed in zip(states, seconds, strict=True)])
 
 
 class Dynamics:
@@ -113,7 +127,7 @@ class Dynamics:
         ValueError: shapes, a diagonal that is not negative, or ρ ≤ 1.
     """
 
-    __slots__ = ("_propagator", "channels", "exposure_rates", "majorant", "rates")
+    __slots__ = ("_latent", "_propagator", "channels", "exposure_rates", "majorant", "rates")
 
     def __init__(self, channels: Sequence[str], rates: Matrix, slowness: float) -> None:
         size = len(channels)
@@ -128,6 +142,7 @@ class Dynamics:
         np.fill_diagonal(self.exposure_rates, diagonal / slowness)
         for matrix in (self.rates, self.exposure_rates):
             _require_settling(self.channels, matrix)
+        self._latent = Propagator(self.rates)
         self._propagator = Propagator(scipy.linalg.block_diag(self.rates, self.exposure_rates))
 
     @property
@@ -151,6 +166,37 @@ class Dynamics:
     def advance(self, state: Vector, seconds: float) -> Vector:
         """Return z after this many seconds without a stimulus. Shape (2n,)."""
         return self._propagator.advance(state, seconds)
+
+    def remaining(self, latents: Matrix, seconds: Vector) -> Matrix:
+        """Return what is left of each impulse (a row of `latents`, shape (k, n)) after its own time; shape (k, n)."""
+        return self._latent.advance_each(latents, seconds)
+
+    def half_lives(self, latents: Matrix, first: int) -> Vector:
+        """Return for each row of `latents` after how many seconds half of it has gone; shape (k,). 0 where there is nothing.
+
+        How much there is of it is the sum of the sizes of its first `first` channels. That sum only falls wherever none of them feeds
+        more into the others than it loses; then there is one such moment, and otherwise this finds the first that doublings of the
+        time meet. The size of what is asked about does not matter: it is scaled to 1 before.
+        """
+        sizes = np.abs(latents[:, :first]).sum(axis=1)
+        there = sizes > 0.0
+        scaled = latents[there] / sizes[there, None]
+
+        def is_late(seconds: Vector) -> npt.NDArray[np.bool_]:
+            late: npt.NDArray[np.bool_] = np.abs(self.remaining(scaled, seconds)[:, :first]).sum(axis=1) <= 0.5
+            return late
+
+        late = np.full(len(scaled), 1.0)
+        while not (done := is_late(late)).all():
+            late[~done] *= 2.0
+        early = np.where(late > 1.0, late / 2.0, 0.0)
+        for _ in range(_HALVINGS):
+            middle = 0.5 * (early + late)
+            passed = is_late(middle)
+            early, late = np.where(passed, early, middle), np.where(passed, middle, late)
+        found = np.zeros(len(latents))
+        found[there] = late
+        return found
 
     def recovery_ratios(self, seconds: float) -> Vector:
         """Return R(s) of formula (3) for each channel, shape (n,): the share of 1/κ that a read-out can still have then."""

@@ -1,36 +1,39 @@
-"""The state engine's use cases: decide what is new, write it down, and only then feel it.
-
-Everything here runs on the event loop, and between looking at a session and handing facts to the journal there is no await.
-"""
+"""The state engine's use cases: what can be asked of it. What makes sessions is in `opening`, what records facts in `recording`."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
+from typing import Final
 
 from limbic.runtime.clock import Clock
 from limbic.runtime.errors import InvalidArgumentError
 from services.state_engine import metrics
 from services.state_engine.cache import SessionCache
-from services.state_engine.causes import Event
-from services.state_engine.commands import AddStimulus, CreateSession, NewStimulus, RecordTurn
-from services.state_engine.errors import (
-    JournalUnavailableError,
-    SessionExistsError,
-    SessionNotFoundError,
-    TurnNotFoundError,
-)
+from services.state_engine.catching_up import CatchingUp
+from services.state_engine.commands import ReplaySession
+from services.state_engine.errors import SessionNotFoundError, TurnNotFoundError
+from services.state_engine.explanation import Breakdown, Shares, axis_shares, break_down
+from services.state_engine.export_format import lines_of
 from services.state_engine.history import Page, page_of_all, page_of_path
-from services.state_engine.journal.facts import Fact, SessionFact
-from services.state_engine.journal.port import Journal, JournalConflictError
+from services.state_engine.importing import Import
+from services.state_engine.journal.port import Journal
 from services.state_engine.library import TemperamentLibrary
-from services.state_engine.session import Session, State, stimulus_key, turn_key
+from services.state_engine.opening import Defaults, Opening
+from services.state_engine.recording import Recording
+from services.state_engine.replay import Point, Replay
+from services.state_engine.session import Session, State
+from services.state_engine.temperament import Temperament, TemperamentError, parse_temperament
+from services.state_engine.watches import Watches
 from services.state_engine.writes import Writes
 
-_SESSIONS_RECORDED = metrics.FACTS.labels("session")
-_REPEATED_SESSIONS = metrics.DUPLICATES.labels("CreateSession")
-_REPEATED_TURNS = metrics.DUPLICATES.labels("RecordTurn")
-_REPEATED_STIMULI = metrics.DUPLICATES.labels("AddStimulus")
+_LINES_AT_ONCE: Final = 256
+"""Lines of an export that are written or read in one go."""
+
+_POINTS_AT_ONCE: Final = 256
+"""Points of a replay that are computed in one go: a few milliseconds, so that one reader does not hold up another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,17 @@ class EngineOptions:
     facts_per_session: int
 
 
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """A state, what it is made of, and for each stimulus told apart its axes' shares and the words said; "" where they are not kept."""
+
+    state: State
+    temperament: Temperament
+    breakdown: Breakdown
+    axes: Mapping[str, Mapping[str, Shares]]
+    words: Mapping[str, str]
+
+
 class Engine:
     """Sessions over a journal.
 
@@ -51,6 +65,11 @@ class Engine:
         temperaments: what sessions may choose from.
         clock: the present.
         options: what an operator chooses.
+
+    Attributes:
+        opening: makes sessions.
+        recording: records facts of them.
+        watches: who is told of what is recorded.
 
     Raises:
         TemperamentNotFoundError: the default temperament does not exist.
@@ -63,30 +82,15 @@ class Engine:
         self._journal = journal
         self._temperaments = temperaments
         self._clock = clock
-        self._options = options
-        self._sessions = SessionCache(self._load, options.cached_sessions)
-        self._writes = Writes(journal, self._sessions, options.facts_per_session)
-        self._opening: dict[str, asyncio.Future[None]] = {}
-
-    async def create_session(self, command: CreateSession) -> tuple[Session, bool]:
-        """Open a session, and say whether it was there already.
-
-        Raises:
-            SessionExistsError: it is there, with other settings.
-            TemperamentNotFoundError: there is no such temperament.
-        """
-        while True:
-            try:
-                session = await self._sessions.get(command.session_id)
-            except SessionNotFoundError:
-                opening = self._opening.get(command.session_id)
-                if opening is None:
-                    return await self._open(command), False
-                await asyncio.wait((opening,))
-            else:
-                _check_session(command, session.fact)
-                _REPEATED_SESSIONS.inc()
-                return session, True
+        self._facts_per_session = options.facts_per_session
+        self.watches = Watches()
+        catching_up = None if journal.others is None else CatchingUp(journal.others, self.watches)
+        self._sessions = SessionCache(self._load, options.cached_sessions, self.watches.__contains__, catching_up)
+        if catching_up is not None:
+            catching_up.follow(self._sessions.get)
+        defaults = Defaults(options.temperament, options.keep_text)
+        self.opening = Opening(journal, self._sessions, temperaments, clock, defaults)
+        self.recording = Recording(Writes(journal, self._sessions, self.watches, options.facts_per_session), clock)
 
     async def session(self, session_id: str) -> Session:
         """Return a session.
@@ -103,10 +107,117 @@ class Engine:
             SessionNotFoundError, TurnNotFoundError: there is none.
         """
         session = await self._sessions.get(session_id)
-        turn = session.tip if turn_id is None else turn_id
-        if turn not in session.timeline:
-            raise TurnNotFoundError("turn_id", turn)
-        return session.state_now(turn, self._clock.now_ns()) if as_of_ns is None else session.state(turn, as_of_ns)
+        return session.state(*self._place(session, turn_id, as_of_ns))
+
+    async def explain(self, session_id: str, turn_id: str | None, as_of_ns: int | None, limit: int) -> Explanation:
+        """Return what the state at a turn (None: the tip) and a moment (None: now) is made of, at most `limit` stimuli apart.
+
+        Raises:
+            SessionNotFoundError, TurnNotFoundError: there is none.
+        """
+        session = await self._sessions.get(session_id)
+        turn, moment_ns = self._place(session, turn_id, as_of_ns)
+        timeline, temperament = session.timeline, session.temperament
+        state = timeline.state(turn, moment_ns)
+        seen = session.read(state, turn, moment_ns)
+        felt = timeline.felt(turn, moment_ns)
+        ages = [timeline.elapsed_s(stimulus.key[0], moment_ns) for _, stimulus in felt]
+        breakdown = await asyncio.to_thread(break_down, temperament, state, felt, ages, limit)
+        age_of = {stimulus.key[1]: age for (_, stimulus), age in zip(felt, ages, strict=True)}
+        stimuli = await self._journal.stimuli(session_id, [one.stimulus_id for one in breakdown.largest])
+        said = dict.fromkeys(one.turn_id for one in breakdown.largest if one.turn_id)
+        turns = await self._journal.turns(session_id, said)
+        return Explanation(
+            state=seen,
+            temperament=temperament,
+            breakdown=breakdown,
+            axes={
+                fact.stimulus_id: axis_shares(temperament, state, fact.cause, age_of[fact.stimulus_id])
+                for fact in stimuli
+            },
+            words={turn.turn_id: turn.text for turn in turns},
+        )
+
+    async def replay(self, command: ReplaySession) -> AsyncIterator[Sequence[Point]]:
+        """Yield both curves, some points at a time.
+
+        Raises:
+            SessionNotFoundError, TurnNotFoundError, TemperamentNotFoundError: there is none.
+            InvalidArgumentError: see `Replay`; or the text given is no temperament.
+        """
+        temperament = await self._temperament(command)
+        log = await self._journal.load(command.session_id)
+        if log is None:
+            raise SessionNotFoundError(command.session_id)
+        replay = await asyncio.to_thread(
+            Replay,
+            log,
+            command.turn_id,
+            self._temperaments,
+            temperament,
+            command.causes,
+            command.interval_ns,
+            self._clock.now_ns(),
+        )
+        points = iter(replay)
+
+        def some() -> list[Point]:
+            return list(islice(points, _POINTS_AT_ONCE))
+
+        while found := await asyncio.to_thread(some):
+            yield found
+
+    async def export(self, session_id: str) -> AsyncIterator[Sequence[str]]:
+        """Yield the lines of a session's export, some at a time.
+
+        Raises:
+            SessionNotFoundError: there is none.
+        """
+        log = await self._journal.load(session_id)
+        if log is None:
+            raise SessionNotFoundError(session_id)
+        lines = lines_of(log)
+
+        def some() -> list[str]:
+            return list(islice(lines, _LINES_AT_ONCE))
+
+        while found := await asyncio.to_thread(some):
+            yield found
+
+    async def take(self, session_id: str | None, lines: AsyncIterator[str]) -> tuple[Session, bool]:
+        """Make a session from the lines of an export, under another id if one is given; say whether it was there already.
+
+        Raises:
+            InvalidArgumentError: a line cannot be used; nothing was recorded.
+            LimitExceededError: there are more facts than a session may hold; nothing was recorded.
+            SessionExistsError: the id is taken by something else.
+        """
+        incoming = Import(self._temperaments, session_id, self._clock.now_ns(), self._facts_per_session)
+        some: list[str] = []
+        async for line in lines:
+            some.append(line)
+            if len(some) == _LINES_AT_ONCE:
+                await asyncio.to_thread(incoming.read, some)
+                some = []
+        await asyncio.to_thread(incoming.read, some)
+        session = await asyncio.to_thread(incoming.finish)
+        return session, await self.opening.take(session, incoming.facts)
+
+    async def delete(self, session_id: str) -> int:
+        """Delete a session and return how many facts it had; 0 if there is none.
+
+        What is on its way to the journal before this is deleted too; what comes later finds no session.
+
+        Raises:
+            JournalBusyError: nothing was deleted.
+            JournalUnavailableError: nothing was deleted, or not every trace of it yet; the same call completes it.
+        """
+        return await self._journal.delete(session_id, lambda deleted: self.forget(session_id))
+
+    def forget(self, session_id: str) -> None:
+        """Drop a session that was deleted from memory, and tell those who watch it."""
+        self._sessions.forget(session_id)
+        self.watches.tell(session_id, "")
 
     async def turns(self, session_id: str, path_to: str | None, limit: int, token: str) -> Page:
         """Return a page of a session's turns, or of those on the path to one of them ("tip" stands for the tip).
@@ -120,91 +231,19 @@ class Engine:
             return await page_of_all(self._journal, session, limit, token)
         return await page_of_path(self._journal, session, path_to, limit, token)
 
-    async def record_turn(self, command: RecordTurn) -> tuple[State, bool]:
-        """Record a turn and what it made felt; return the state at it and whether all of that had been recorded before.
+    def _place(self, session: Session, turn_id: str | None, as_of_ns: int | None) -> tuple[str, int]:
+        turn = session.tip.turn_id if turn_id is None else turn_id
+        if turn not in session.timeline:
+            raise TurnNotFoundError("turn_id", turn)
+        return turn, session.present_ns(turn, self._clock.now_ns()) if as_of_ns is None else as_of_ns
 
-        Raises:
-            SessionNotFoundError, TurnNotFoundError: the session or the parent is not there.
-            TurnExistsError, StimulusExistsError: an id was used before for something else.
-            InvalidArgumentError: an event that the temperament does not name.
-            LimitExceededError, JournalBusyError, JournalUnavailableError: nothing was recorded.
-        """
-        new: dict[str, RecordTurn | NewStimulus] = {turn_key(command.turn_id): command}
-        new.update((stimulus_key(stimulus.stimulus_id), stimulus) for stimulus in command.stimuli)
-        session, repeated = await self._writes.judge(command.session_id, new, command.turn_id, command.parent_turn_id)
-        now_ns = self._clock.now_ns()
-        keep_text = session.fact.keep_text
-        facts: list[Fact] = []
-        said_ns = session.said_ns(command.turn_id)
-        if said_ns is None:
-            turn = command.fact(session.tip, now_ns, keep_text=keep_text)
-            if turn.parent_turn_id not in session.timeline:
-                raise TurnNotFoundError("parent_turn_id", turn.parent_turn_id)
-            said_ns = turn.occurred_ns
-            facts.append(turn)
-        for stimulus in command.stimuli:
-            if stimulus_key(stimulus.stimulus_id) not in repeated:
-                _check_event(session, stimulus)
-                facts.append(stimulus.fact(command.turn_id, said_ns, now_ns, keep_text=keep_text))
-        if facts:
-            await self._writes.commit(session, facts)
-        else:
-            _REPEATED_TURNS.inc()
-        return session.state_now(command.turn_id, self._clock.now_ns()), not facts
-
-    async def add_stimulus(self, command: AddStimulus) -> tuple[State, bool]:
-        """Add a stimulus to a turn; return the state at the tip and whether it had been recorded before.
-
-        Raises:
-            SessionNotFoundError, TurnNotFoundError: the session or the turn is not there.
-            StimulusExistsError: the id was used before for something else.
-            InvalidArgumentError: an event that the temperament does not name.
-            LimitExceededError, JournalBusyError, JournalUnavailableError: nothing was recorded.
-        """
-        stimulus = command.stimulus
-        new: dict[str, RecordTurn | NewStimulus] = {stimulus_key(stimulus.stimulus_id): stimulus}
-        session, repeated = await self._writes.judge(command.session_id, new, command.turn_id, command.turn_id)
-        if repeated:
-            _REPEATED_STIMULI.inc()
-        else:
-            turn_id = session.tip if command.turn_id is None else command.turn_id
-            if turn_id not in session.timeline:
-                raise TurnNotFoundError("turn_id", turn_id)
-            _check_event(session, stimulus)
-            now_ns, said_ns = self._clock.now_ns(), session.said_ns(turn_id)
-            await self._writes.commit(
-                session, [stimulus.fact(turn_id, said_ns, now_ns, keep_text=session.fact.keep_text)]
-            )
-        return session.state_now(session.tip, self._clock.now_ns()), bool(repeated)
-
-    async def _open(self, command: CreateSession) -> Session:
-        options = self._options
-        temperament = self._temperaments.named(command.temperament or options.temperament)
-        fact = SessionFact(
-            session_id=command.session_id,
-            temperament=temperament.name,
-            temperament_digest=temperament.digest,
-            temperament_text=temperament.text,
-            keep_text=options.keep_text if command.keep_text is None else command.keep_text,
-            created_ns=self._clock.now_ns(),
-        )
-        session = Session(fact, temperament)
-        done = asyncio.get_running_loop().create_future()
-
-        def settled(revision: int | None) -> None:
-            del self._opening[fact.session_id]
-            if revision is not None:
-                self._sessions.put(session)
-                _SESSIONS_RECORDED.inc()
-            done.set_result(None)
-
-        recorded = self._journal.append(fact.session_id, [fact], settled)
-        self._opening[fact.session_id] = done
-        try:
-            await recorded
-        except JournalConflictError:
-            raise JournalUnavailableError("written") from None
-        return session
+    async def _temperament(self, command: ReplaySession) -> Temperament | None:
+        if command.temperament_text is not None:
+            try:
+                return await asyncio.to_thread(parse_temperament, "given", command.temperament_text, "the text given")
+            except TemperamentError as error:
+                raise InvalidArgumentError("temperament_text", f"{error.key}: {error.reason}") from None
+        return None if command.temperament is None else self._temperaments.named(command.temperament)
 
     async def _load(self, session_id: str) -> Session | None:
         started = self._clock.monotonic()
@@ -214,19 +253,3 @@ class Engine:
         session = await asyncio.to_thread(Session.of, log, self._temperaments)
         metrics.SESSION_LOADS.observe(self._clock.monotonic() - started)
         return session
-
-
-def _check_session(command: CreateSession, fact: SessionFact) -> None:
-    if command.temperament is not None and command.temperament != fact.temperament:
-        raise SessionExistsError(fact.session_id, "temperament")
-    if command.keep_text is not None and command.keep_text != fact.keep_text:
-        raise SessionExistsError(fact.session_id, "keep_text")
-
-
-def _check_event(session: Session, stimulus: NewStimulus) -> None:
-    cause = stimulus.cause
-    known = session.temperament.appraisal.events
-    if isinstance(cause, Event) and cause.name not in known:
-        raise InvalidArgumentError(
-            f"{stimulus.field}.event.name", f"is no event of temperament {session.fact.temperament}: {', '.join(known)}"
-        )

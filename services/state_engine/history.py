@@ -23,10 +23,11 @@ _PATH_TOKEN, _NUMBER_TOKEN = "path:", "before:"
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """A turn and what it made felt."""
+    """A turn, what it made felt, and whether a rewind has left it behind."""
 
     turn: TurnFact
     stimuli: Sequence[StimulusFact]
+    abandoned: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,7 @@ async def page_of_path(journal: Journal, session: Session, turn_id: str, limit: 
         TurnNotFoundError: there is no such turn.
         InvalidArgumentError: the token is not one that an earlier page gave.
     """
-    end = session.tip if turn_id == TIP and TIP not in session.timeline else turn_id
+    end = session.tip.turn_id if turn_id == TIP and TIP not in session.timeline else turn_id
     if end not in session.timeline:
         raise TurnNotFoundError("path_to_turn_id", end)
     if token:
@@ -86,7 +87,7 @@ async def _with_stimuli(journal: Journal, session: Session, turns: Sequence[Turn
     by_turn: dict[str, list[StimulusFact]] = {}
     for stimulus in stimuli:
         by_turn.setdefault(stimulus.turn_id, []).append(stimulus)
-    return [Said(turn, by_turn.get(turn.turn_id, [])) for turn in turns]
+    return [Said(turn, by_turn.get(turn.turn_id, []), session.tip.abandoned(turn.turn_id)) for turn in turns]
 
 
 def _bad_token() -> InvalidArgumentError:

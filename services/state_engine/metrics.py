@@ -15,7 +15,16 @@ COMMIT_SECONDS = Histogram(
     "limbic_journal_commit_seconds", "Time of one transaction of the journal, fsync included.", buckets=LATENCY_BUCKETS
 )
 QUEUE_DEPTH = Gauge("limbic_journal_queue_depth", "Appends that wait for the journal's writer.")
+RECONNECTS = Counter(
+    "limbic_journal_reconnects_total",
+    "Connections to the database that were opened again, by what for.",
+    ["connection"],
+)
 FACTS = Counter("limbic_state_facts_total", "Facts recorded, by kind: session, turn, stimulus.", ["kind"])
+EXPIRED = Counter("limbic_state_expired_sessions_total", "Sessions deleted because nobody had used them for long.")
+FOREIGN_FACTS = Counter(
+    "limbic_state_foreign_facts_total", "Facts that other engines recorded and that sessions in memory have taken in."
+)
 DUPLICATES = Counter("limbic_state_duplicates_total", "Calls that repeated what had been recorded before.", ["rpc"])
 CACHED_SESSIONS = Gauge("limbic_state_cached_sessions", "Sessions whose state is in memory.")
 SESSION_LOADS = Histogram(

@@ -82,7 +82,7 @@ class Readout:
         bands: the thresholds.
     """
 
-    __slots__ = ("_bands", "_baselines", "_kappa", "_mood_scales", "_size")
+    __slots__ = ("_bands", "_baselines", "_kappa", "_mood_scales", "_scales", "_size")
 
     def __init__(
         self,
@@ -95,30 +95,65 @@ class Readout:
         self._mood_scales = tuple(mood_scales)
         self._kappa = 1.0 / ceilings
         self._bands = bands
+        self._scales = np.array([scale for _, scale in mood_scales])
         self._size = ceilings.size
+
+    @property
+    def hormones(self) -> tuple[str, ...]:
+        """The names of the levels, in order."""
+        return tuple(name for name, _ in self._baselines)
+
+    @property
+    def moods_named(self) -> tuple[str, ...]:
+        """The names of the moods, in order."""
+        return tuple(name for name, _ in self._mood_scales)
+
+    @property
+    def ceilings(self) -> Vector:
+        """1/κ of each channel, shape (n,), in level units: what no flood drives a read-out past."""
+        ceilings: Vector = 1.0 / self._kappa
+        return ceilings
 
     def adapted(self, state: Vector) -> Vector:
         """Return y, shape (n,): each channel's value after adaptation."""
-        latent = state[: self._size]
-        # In exact arithmetic e ≥ |x| always (dynamics.py); rounding must not break the bound that follows from it.
-        exposure = np.maximum(state[self._size :], np.abs(latent))
-        adapted: Vector = latent / (1.0 + self._kappa * exposure)
+        adapted: Vector = state[: self._size] / self.damping(state)
         return adapted
+
+    def damping(self, state: Vector) -> Vector:
+        """Return 1 + κ·e, shape (n,): what adaptation divides each channel by, and each stimulus's share in it alike."""
+        # In exact arithmetic e ≥ |x| always (dynamics.py); rounding must not break the bound that follows from it.
+        exposure = np.maximum(state[self._size :], np.abs(state[: self._size]))
+        damping: Vector = 1.0 + self._kappa * exposure
+        return damping
+
+    def distances(self, adapted: Vector) -> tuple[Vector, Vector]:
+        """Return what stands before the squash: each hormone's distance from its baseline, and each mood's read-out over its scale.
+
+        Linear in `adapted`, whose last axis has length n; so are the shares of stimuli, and they add up.
+        """
+        hormones = 2 * len(self._baselines)
+        return adapted[..., 0:hormones:2] - adapted[..., 1:hormones:2], adapted[..., hormones:] / self._scales
 
     def levels(self, adapted: Vector) -> tuple[Level, ...]:
         """Return the hormones' levels, in order."""
-        values = adapted.tolist()
-        levels = []
-        for index, (name, baseline) in enumerate(self._baselines):
-            value = squash(baseline, values[2 * index] - values[2 * index + 1])
-            levels.append(Level(name, value, baseline, self._bands.of(value - baseline)))
-        return tuple(levels)
+        values = iter(adapted.tolist())
+        band_of = self._bands.of
+        # The iterator gives a rise and a fall to each hormone in turn.
+        return tuple(
+            [
+                Level(name, value := squash(baseline, next(values) - next(values)), baseline, band_of(value - baseline))
+                for name, baseline in self._baselines
+            ]
+        )
 
     def moods(self, adapted: Vector) -> tuple[Mood, ...]:
         """Return the moods, in order."""
         values = adapted[2 * len(self._baselines) :].tolist()
         return tuple(
-            Mood(name, math.tanh(value / scale)) for (name, scale), value in zip(self._mood_scales, values, strict=True)
+            [
+                Mood(name, math.tanh(value / scale))
+                for (name, scale), value in zip(self._mood_scales, values, strict=True)
+            ]
         )
 
 
@@ -126,4 +161,4 @@ def squash(baseline: float, distance: float) -> float:
     """Return the level at a distance from the baseline: monotone, within 0…100, and the baseline itself at distance 0."""
     room = LEVEL_MAX - baseline if distance > 0.0 else baseline
     level = baseline + room * math.tanh(distance / room)
-    return min(max(level, 0.0), LEVEL_MAX)
+    return level if 0.0 <= level <= LEVEL_MAX else min(max(level, 0.0), LEVEL_MAX)  # beyond by rounding only

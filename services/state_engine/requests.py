@@ -2,33 +2,37 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Final
 
-from limbic.affect.v1 import affect_pb2
 from limbic.runtime import validate
 from limbic.runtime.clock import NS_PER_S
 from limbic.runtime.errors import InvalidArgumentError
 from limbic.state.v1 import state_pb2
-from services.state_engine.causes import (
-    NO_EMOTIONS,
-    AxisUncertainty,
-    Cause,
-    Emotions,
-    Event,
-    HeadIdentity,
-    Reading,
+from services.state_engine.causes import Cause, Event
+from services.state_engine.commands import (
+    AddStimulus,
+    CreateSession,
+    ForkSession,
+    NewStimulus,
+    PauseSession,
+    RecordTurn,
+    ReplaySession,
+    ResumeSession,
+    RetractStimulus,
+    RewindSession,
 )
-from services.state_engine.commands import AddStimulus, CreateSession, NewStimulus, RecordTurn
 from services.state_engine.journal.facts import Role
+from services.state_engine.reading_message import reading_of
 
 MAX_TEXT_CHARS: Final = 65_536
 MAX_STIMULI: Final = 64
-MAX_EMOTIONS: Final = 64
-MAX_REASONING_CHARS: Final = 8_000
-MAX_NAME_CHARS: Final = 128
-MAX_LATENCY_S: Final = 3_600.0
-MAX_UNCERTAINTY: Final = 10.0
+MAX_READINGS: Final = 20_000
+MAX_TEMPERAMENT_CHARS: Final = 262_144
+MIN_REPLAY_INTERVAL_S: Final = 1.0
+MAX_REPLAY_INTERVAL_S: Final = 365 * 86_400.0
+MIN_WATCH_INTERVAL_S: Final = 0.1
+MAX_WATCH_INTERVAL_S: Final = 3_600.0
+DEFAULT_WATCH_INTERVAL_S: Final = 1.0
 
 _ROLES: Final = {
     state_pb2.ROLE_UNSPECIFIED: Role.USER,
@@ -84,6 +88,89 @@ def add_stimulus(request: state_pb2.AddStimulusRequest, now_ns: int) -> AddStimu
     )
 
 
+def retract_stimulus(request: state_pb2.RetractStimulusRequest) -> RetractStimulus:
+    """Check a request to take a stimulus back."""
+    return RetractStimulus(
+        session_id=validate.identifier("session_id", request.session_id),
+        stimulus_id=validate.identifier("stimulus_id", request.stimulus_id),
+    )
+
+
+def fork(request: state_pb2.ForkRequest) -> ForkSession:
+    """Check a request to fork a session."""
+    return ForkSession(
+        session_id=validate.identifier("session_id", request.session_id),
+        turn_id=optional_identifier("turn_id", request.turn_id),
+        new_session_id=validate.identifier_or_new("new_session_id", request.new_session_id, "session"),
+    )
+
+
+def rewind(request: state_pb2.RewindRequest) -> RewindSession:
+    """Check a request to move the tip."""
+    return RewindSession(
+        session_id=validate.identifier("session_id", request.session_id),
+        turn_id=optional_identifier("turn_id", request.turn_id) or "",
+        rewind_id=validate.identifier_or_new("rewind_id", request.rewind_id, "rewind"),
+    )
+
+
+def pause(request: state_pb2.PauseRequest, now_ns: int) -> PauseSession:
+    """Check a request to stop a session's clock."""
+    return PauseSession(
+        session_id=validate.identifier("session_id", request.session_id),
+        pause_id=validate.identifier_or_new("pause_id", request.pause_id, "pause"),
+        from_ns=_from_ns(request, now_ns),
+    )
+
+
+def resume(request: state_pb2.ResumeRequest, now_ns: int) -> ResumeSession:
+    """Check a request to let a session's clock run again."""
+    return ResumeSession(
+        session_id=validate.identifier("session_id", request.session_id),
+        pause_id=optional_identifier("pause_id", request.pause_id),
+        from_ns=_from_ns(request, now_ns),
+    )
+
+
+def replay(request: state_pb2.ReplayRequest, now_ns: int) -> ReplaySession:
+    """Check a request to compute a curve anew."""
+    if request.temperament and request.temperament_text:
+        raise InvalidArgumentError("temperament_text", "cannot be given together with a temperament's name")
+    if len(request.readings) > MAX_READINGS:
+        raise InvalidArgumentError("readings", f"must be at most {MAX_READINGS:,}; there are {len(request.readings):,}")
+    readings = [_stimulus(f"readings[{index}]", one, now_ns) for index, one in enumerate(request.readings)]
+    causes = {stimulus.stimulus_id: stimulus.cause for stimulus in readings}
+    if len(causes) < len(readings):
+        raise InvalidArgumentError("readings", "two of them have the same stimulus_id")
+    interval_ns: int | None = None
+    if request.HasField("interval"):
+        low, high = MIN_REPLAY_INTERVAL_S, MAX_REPLAY_INTERVAL_S
+        interval_ns = round(validate.duration_s("interval", request.interval, low, high) * NS_PER_S)
+    text = validate.optional_text("temperament_text", request.temperament_text, MAX_TEMPERAMENT_CHARS)
+    return ReplaySession(
+        session_id=validate.identifier("session_id", request.session_id),
+        turn_id=optional_identifier("turn_id", request.turn_id),
+        temperament=optional_identifier("temperament", request.temperament),
+        temperament_text=text or None,
+        causes=causes,
+        interval_ns=interval_ns,
+    )
+
+
+def watch_interval_s(request: state_pb2.WatchStateRequest) -> float:
+    """Check how often to send a state that is watched."""
+    if not request.HasField("interval"):
+        return DEFAULT_WATCH_INTERVAL_S
+    return validate.duration_s("interval", request.interval, MIN_WATCH_INTERVAL_S, MAX_WATCH_INTERVAL_S)
+
+
+def _from_ns(request: state_pb2.PauseRequest | state_pb2.ResumeRequest, now_ns: int) -> int | None:
+    if not request.HasField("from"):
+        return None
+    # `from` is a word of Python's own.
+    return validate.past_ns("from", getattr(request, "from"), now_ns)
+
+
 def optional_identifier(field: str, value: str) -> str | None:
     """Check an id that may be missing."""
     return validate.identifier(field, value) if value else None
@@ -104,7 +191,7 @@ def _stimulus(field: str, message: state_pb2.Stimulus, now_ns: int) -> NewStimul
 def _cause(field: str, message: state_pb2.Stimulus) -> Cause:
     kind = message.WhichOneof("cause")
     if kind == "reading":
-        return _reading(f"{field}.reading", message.reading)
+        return reading_of(f"{field}.reading", message.reading)
     if kind == "event":
         event = message.event
         intensity = event.intensity if event.HasField("intensity") else 1.0
@@ -113,72 +200,3 @@ def _cause(field: str, message: state_pb2.Stimulus) -> Cause:
             intensity=validate.number(f"{field}.event.intensity", intensity, 0.0, 1.0) + 0.0,
         )
     raise InvalidArgumentError(f"{field}.cause", "is required: a reading or an event")
-
-
-def _reading(field: str, message: affect_pb2.AffectReading) -> Reading:
-    uncertainty: AxisUncertainty | None = None
-    if message.HasField("uncertainty"):
-        given = message.uncertainty
-        uncertainty = AxisUncertainty(
-            *(
-                validate.number(f"{field}.uncertainty.{axis}", value, 0.0, 10.0)
-                for axis, value in (
-                    ("valence", given.valence),
-                    ("intimacy", given.intimacy),
-                    ("tension", given.tension),
-                )
-            )
-        )
-    latency_ns: int | None = None
-    if message.HasField("latency"):
-        validate.duration_s(f"{field}.latency", message.latency, 0.0, MAX_LATENCY_S)
-        latency_ns = message.latency.seconds * NS_PER_S + message.latency.nanos
-    return Reading(
-        # A zero loses its sign here, because a database loses it too, and a replay must start from the same bits.
-        valence=validate.number(f"{field}.valence", message.valence, -1.0, 1.0) + 0.0,
-        intimacy=validate.number(f"{field}.intimacy", message.intimacy, -1.0, 1.0) + 0.0,
-        tension=validate.number(f"{field}.tension", message.tension, -1.0, 1.0) + 0.0,
-        confidence=validate.number(f"{field}.confidence", message.confidence, 0.0, 1.0) + 0.0,
-        uncertainty=uncertainty,
-        emotions=_emotions(f"{field}.emotions", message),
-        head=_head(f"{field}.head", message.head),
-        truncated=message.truncated,
-        reasoning=validate.optional_text(f"{field}.reasoning", message.reasoning, MAX_REASONING_CHARS),
-        latency_ns=latency_ns,
-    )
-
-
-def _emotions(field: str, message: affect_pb2.AffectReading) -> Emotions:
-    given = [(one.label, one.probability, one.active) for one in message.emotions]
-    if not given:
-        return NO_EMOTIONS
-    if len(given) > MAX_EMOTIONS:
-        raise InvalidArgumentError(field, f"must be at most {MAX_EMOTIONS}; there are {len(given):,}")
-    emotions = Emotions(*zip(*given, strict=True))
-    _check_labels(field, emotions.labels)
-    for index, probability in enumerate(emotions.probabilities):
-        if not 0.0 <= probability <= 1.0:
-            validate.number(f"{field}[{index}].probability", probability, 0.0, 1.0)
-    return emotions
-
-
-@lru_cache(maxsize=64)
-def _check_labels(field: str, labels: tuple[str, ...]) -> None:
-    # A head's labels are the same in each of its readings, so that they are looked at once.
-    for index, label in enumerate(labels):
-        validate.identifier(f"{field}[{index}].label", label)
-    if len(set(labels)) < len(labels):
-        raise InvalidArgumentError(field, "two of them have the same label")
-
-
-@lru_cache(maxsize=64)
-def _checked_head(field: str, head_id: str, quantization: str, calibration: str) -> HeadIdentity:
-    return HeadIdentity(
-        validate.optional_text(f"{field}.id", head_id, MAX_NAME_CHARS),
-        validate.optional_text(f"{field}.quantization", quantization, MAX_NAME_CHARS),
-        validate.optional_text(f"{field}.calibration", calibration, MAX_NAME_CHARS),
-    )
-
-
-def _head(field: str, message: affect_pb2.HeadIdentity) -> HeadIdentity:
-    return _checked_head(field, message.id, message.quantization, message.calibration)

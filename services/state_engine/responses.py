@@ -1,8 +1,8 @@
-"""From states, sessions and turns to messages."""
+"""From sessions, turns, explanations and curves to messages."""
 
 from __future__ import annotations
 
-from functools import lru_cache
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from google.protobuf.duration_pb2 import Duration
@@ -12,48 +12,15 @@ from limbic.affect.v1 import affect_pb2
 from limbic.runtime.clock import NS_PER_S
 from limbic.state.v1 import state_pb2
 from services.state_engine.causes import UNKNOWN_HEAD, Event, Reading
+from services.state_engine.engine import Explanation
+from services.state_engine.explanation import Shares
 from services.state_engine.history import Said
 from services.state_engine.journal.facts import Role, StimulusFact
-from services.state_engine.readout import Band
-from services.state_engine.session import Session, State
+from services.state_engine.replay import Point
+from services.state_engine.session import Session
+from services.state_engine.state_message import state_message
 
 _ROLE_NUMBERS: Final = {Role.USER: state_pb2.ROLE_USER, Role.ASSISTANT: state_pb2.ROLE_ASSISTANT}
-_BANDS: Final = {
-    Band.CRASHING: state_pb2.BAND_CRASHING,
-    Band.FADING: state_pb2.BAND_FADING,
-    Band.STEADY: state_pb2.BAND_STEADY,
-    Band.RISING: state_pb2.BAND_RISING,
-    Band.SURGING: state_pb2.BAND_SURGING,
-}
-
-
-def state_message(state: State) -> state_pb2.State:
-    """Return a state as a message."""
-    message = state_pb2.State()
-    message.CopyFrom(
-        _frame(
-            tuple([(level.name, level.baseline) for level in state.levels]), tuple([mood.name for mood in state.moods])
-        )
-    )
-    message.session_id = state.session_id
-    message.turn_id = state.turn_id
-    message.as_of.CopyFrom(timestamp(state.as_of_ns))
-    message.revision = state.revision
-    for level, target in zip(state.levels, message.levels, strict=True):
-        target.value = level.value
-        target.band = _BANDS[level.band]
-    for mood, into in zip(state.moods, message.moods, strict=True):
-        into.intensity = mood.intensity
-    return message
-
-
-@lru_cache(maxsize=64)
-def _frame(levels: tuple[tuple[str, float], ...], moods: tuple[str, ...]) -> state_pb2.State:
-    # What the states of one temperament have in common: to copy it is cheaper than to build nine messages for each answer.
-    return state_pb2.State(
-        levels=[state_pb2.Level(name=name, baseline=baseline) for name, baseline in levels],
-        moods=[state_pb2.Mood(name=name) for name in moods],
-    )
 
 
 def session_message(session: Session) -> state_pb2.Session:
@@ -64,8 +31,11 @@ def session_message(session: Session) -> state_pb2.Session:
         temperament=fact.temperament,
         temperament_digest=fact.temperament_digest,
         created_at=timestamp(fact.created_ns),
-        tip_turn_id=session.tip,
+        tip_turn_id=session.tip.turn_id,
         keeps_text=fact.keep_text,
+        paused=bool(session.pauses.open),
+        forked_from_session_id=fact.forked_from.session_id if fact.forked_from else "",
+        forked_from_turn_id=fact.forked_from.turn_id if fact.forked_from else "",
     )
 
 
@@ -80,7 +50,55 @@ def turn_message(said: Said) -> state_pb2.Turn:
         recorded_at=timestamp(turn.recorded_ns),
         text=turn.text,
         cut=turn.cut,
+        abandoned=said.abandoned,
         stimuli=[_stimulus_message(stimulus) for stimulus in said.stimuli],
+    )
+
+
+def explanation(explained: Explanation) -> state_pb2.ExplainResponse:
+    """Return an explanation as a message."""
+    readout = explained.temperament.readout
+
+    def contribution(shares: Shares, parts: Mapping[str, Shares]) -> state_pb2.Contribution:
+        by_axis = list(parts.items())
+        return state_pb2.Contribution(
+            levels=[
+                _share(name, value, [(axis, part.levels[index]) for axis, part in by_axis])
+                for index, (name, value) in enumerate(zip(readout.hormones, shares.levels, strict=True))
+            ],
+            moods=[
+                _share(name, value, [(axis, part.moods[index]) for axis, part in by_axis])
+                for index, (name, value) in enumerate(zip(readout.moods_named, shares.moods, strict=True))
+            ],
+        )
+
+    contributions = []
+    for one in explained.breakdown.largest:
+        message = contribution(one.shares, explained.axes.get(one.stimulus_id, {}))
+        message.stimulus_id, message.turn_id = one.stimulus_id, one.turn_id
+        message.text = explained.words.get(one.turn_id, "")
+        message.occurred_at.CopyFrom(timestamp(one.occurred_ns))
+        seconds, rest = divmod(one.half_life_left_s, 1.0)
+        message.half_life_left.CopyFrom(Duration(seconds=int(seconds), nanos=int(rest * NS_PER_S)))
+        contributions.append(message)
+    return state_pb2.ExplainResponse(
+        state=state_message(explained.state),
+        contributions=contributions,
+        remainder=contribution(explained.breakdown.remainder, {}),
+    )
+
+
+def _share(name: str, value: float, parts: Sequence[tuple[str, float]]) -> state_pb2.Share:
+    axes = [state_pb2.AxisShare(axis=axis, value=part) for axis, part in parts if part]
+    return state_pb2.Share(name=name, value=value, axes=axes)
+
+
+def replay_point(point: Point) -> state_pb2.ReplayResponse:
+    """Return a point of both curves as a message."""
+    return state_pb2.ReplayResponse(
+        recorded=state_message(point.recorded),
+        replayed=state_message(point.replayed),
+        cause_turn_id=point.turn_id,
     )
 
 

@@ -7,18 +7,34 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from services.state_engine.dynamics import Vector
-from services.state_engine.journal.facts import Fact, SessionFact, SessionLog, StimulusFact, TurnFact
+from services.state_engine.folds import Stimulus
+from services.state_engine.journal.facts import (
+    Fact,
+    PauseFact,
+    ResumptionFact,
+    RetractionFact,
+    RewindFact,
+    SessionFact,
+    SessionLog,
+    StimulusFact,
+    TurnFact,
+)
 from services.state_engine.library import TemperamentLibrary
 from services.state_engine.readout import Level, Mood
+from services.state_engine.session_time import Pauses
 from services.state_engine.temperament import Temperament
-from services.state_engine.timeline import Stimulus, Timeline
+from services.state_engine.timeline import Timeline
+from services.state_engine.tip import Tip
 
-_TURN, _STIMULUS = "t:", "s:"
+_TURN, _STIMULUS, _RETRACTION, _REWIND = "t:", "s:", "x:", "r:"
 _PREFIX = 2
+
+CLOCK_KEY = "clock"
+"""The key of pauses and their ends: what changes the clock is recorded one after the other."""
 
 
 def turn_key(turn_id: str) -> str:
-    """Return the key of a turn. Turns and stimuli have ids of their own kind, so the same id may name one of each."""
+    """Return the key of a turn. Each kind of fact has ids of its own, so the same id may name one of each."""
     return _TURN + turn_id
 
 
@@ -27,13 +43,29 @@ def stimulus_key(stimulus_id: str) -> str:
     return _STIMULUS + stimulus_id
 
 
+def retraction_key(stimulus_id: str) -> str:
+    """Return the key of a stimulus's retraction."""
+    return _RETRACTION + stimulus_id
+
+
+def rewind_key(rewind_id: str) -> str:
+    """Return the key of a rewind."""
+    return _REWIND + rewind_id
+
+
 def key_of(fact: Fact) -> str:
-    """Return the key of a turn or stimulus."""
+    """Return the key of a fact other than the opening."""
     if isinstance(fact, TurnFact):
         return turn_key(fact.turn_id)
     if isinstance(fact, StimulusFact):
         return stimulus_key(fact.stimulus_id)
-    raise TypeError("only turns and stimuli have keys")
+    if isinstance(fact, RetractionFact):
+        return retraction_key(fact.stimulus_id)
+    if isinstance(fact, RewindFact):
+        return rewind_key(fact.rewind_id)
+    if isinstance(fact, PauseFact | ResumptionFact):
+        return CLOCK_KEY
+    raise TypeError("a session's opening has no key")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,24 +87,31 @@ class Session:
         fact: how it was opened.
         temperament: what it feels with.
         timeline: its turns and their states.
-        tip: the turn that the next one follows by default; "" for the root.
+        tip: the turn that the next one follows by default, and what rewinds have left behind.
+        pauses: when its own clock stood still.
         revision: how many facts it takes in.
-        in_flight: keys of turns and stimuli that are on their way to the journal, with what to wait for.
+        key: the journal's own key of it; None if it has not been read from there.
+        in_flight: keys of facts that are on their way to the journal, with what to wait for.
         stale: whether the journal is known to hold something else; then it is to be rebuilt.
     """
 
-    __slots__ = ("_said_ns", "_stimuli", "fact", "in_flight", "revision", "stale", "temperament", "timeline", "tip")
+    __slots__ = (
+        "_retracted", "_said_ns", "_turn_of", "fact", "in_flight", "key", "pauses", "revision", "stale", "temperament", "timeline", "tip",
+    )  # fmt: skip
 
     def __init__(self, fact: SessionFact, temperament: Temperament) -> None:
         self.fact = fact
         self.temperament = temperament
         self.timeline = Timeline(temperament.dynamics)
-        self.tip = ""
+        self.tip = Tip(self.timeline)
+        self.pauses = Pauses()
         self.revision = 1
+        self.key: int | None = None
         self.in_flight: dict[str, asyncio.Future[None]] = {}
         self.stale = False
         self._said_ns: dict[str, int] = {}
-        self._stimuli: set[str] = set()
+        self._turn_of: dict[str, str] = {}
+        self._retracted: set[str] = set()
 
     @classmethod
     def of(cls, log: SessionLog, temperaments: TemperamentLibrary) -> Session:
@@ -85,42 +124,84 @@ class Session:
         temperament = temperaments.recorded(opening.temperament, opening.temperament_digest, opening.temperament_text)
         # The text that thousands of sessions share is held once.
         session = cls(replace(opening, temperament_text=temperament.text), temperament)
+        session.key = log.key
         session.apply(log.facts, log.revision)
+        session.fold()
         return session
 
+    def fold(self) -> None:
+        """Compute now what the next question about the tip needs: away from the event loop, after many facts were taken in."""
+        self.timeline.last_ns(self.tip.turn_id)
+
     def holds(self, key: str) -> bool:
-        """Whether the turn or stimulus of a key has been recorded."""
+        """Whether the turn, stimulus or retraction of a key has been recorded."""
         name = key[_PREFIX:]
-        return name in self._said_ns if key.startswith(_TURN) else name in self._stimuli
+        if key.startswith(_TURN):
+            return name in self._said_ns
+        return name in (self._turn_of if key.startswith(_STIMULUS) else self._retracted)
 
     def said_ns(self, turn_id: str) -> int | None:
         """Return when a turn was said; None for the root."""
         return self._said_ns.get(turn_id)
 
+    def turn_of(self, stimulus_id: str) -> str:
+        """Return the turn at which a recorded stimulus was felt."""
+        return self._turn_of[stimulus_id]
+
+    def place_of(self, fact: Fact) -> str:
+        """Return the turn to which a fact belongs; "" for the root, and for what belongs to none."""
+        if isinstance(fact, TurnFact | StimulusFact | RewindFact):
+            return fact.turn_id
+        return self._turn_of.get(fact.stimulus_id, "") if isinstance(fact, RetractionFact) else ""
+
     def apply(self, facts: Sequence[Fact], revision: int) -> None:
         """Take in facts that are in the journal; `revision` is the number of the last."""
         for fact in facts:
-            if isinstance(fact, TurnFact):
-                self.timeline.add_turn(fact.turn_id, fact.parent_turn_id)
-                self.tip = fact.turn_id
-                self._said_ns[fact.turn_id] = fact.occurred_ns
-            elif isinstance(fact, StimulusFact):
-                impulse = self.temperament.impulse(fact.cause)
-                self.timeline.add_stimulus(fact.turn_id, Stimulus((fact.occurred_ns, fact.stimulus_id), impulse))
-                self._stimuli.add(fact.stimulus_id)
+            self._apply(fact)
         self.revision = max(self.revision, revision)
 
+    def _apply(self, fact: Fact) -> None:
+        if isinstance(fact, TurnFact):
+            self.timeline.add_turn(fact.turn_id, fact.parent_turn_id)
+            self.tip.move(fact.turn_id)
+            self._said_ns[fact.turn_id] = fact.occurred_ns
+        elif isinstance(fact, StimulusFact):
+            self._turn_of[fact.stimulus_id] = fact.turn_id
+            if fact.stimulus_id not in self._retracted:
+                impulse = self.temperament.impulse(fact.cause)
+                self.timeline.add_stimulus(fact.turn_id, Stimulus((fact.occurred_ns, fact.stimulus_id), impulse))
+        elif isinstance(fact, RetractionFact):
+            self._retracted.add(fact.stimulus_id)
+            turn_id = self._turn_of.get(fact.stimulus_id)
+            if turn_id is not None:
+                self.timeline.remove_stimulus(turn_id, fact.stimulus_id)
+        elif isinstance(fact, RewindFact):
+            self.tip.rewind(fact.rewind_id, fact.turn_id)
+        elif isinstance(fact, PauseFact):
+            self.pauses.begin(fact.pause_id, fact.from_ns)
+            self.timeline.set_time(self.pauses.time(), fact.from_ns)
+        elif isinstance(fact, ResumptionFact):
+            self.pauses.end(fact.pause_id, fact.from_ns)
+            self.timeline.set_time(self.pauses.time(), fact.from_ns)
+
     def state_now(self, turn_id: str, now_ns: int) -> State:
-        """Return the state at a turn now, which is never before the last thing that was felt there.
+        """Return the state at a turn now: see `present_ns`."""
+        return self.state(turn_id, self.present_ns(turn_id, now_ns))
+
+    def present_ns(self, turn_id: str, now_ns: int) -> int:
+        """Return the present at a turn, which is never before the last thing that was felt there.
 
         What was felt may lie a moment ahead of our clock, because its host's clock is; and a clock may be set back. Neither may make
         the state forget what it has just taken in.
         """
-        return self.state(turn_id, max(now_ns, self.timeline.last_ns(turn_id) or now_ns))
+        return max(now_ns, self.timeline.last_ns(turn_id) or now_ns)
 
     def state(self, turn_id: str, as_of_ns: int) -> State:
         """Return the state at a turn and a moment."""
-        vector: Vector = self.timeline.state(turn_id, as_of_ns)
+        return self.read(self.timeline.state(turn_id, as_of_ns), turn_id, as_of_ns)
+
+    def read(self, vector: Vector, turn_id: str, as_of_ns: int) -> State:
+        """Return what can be seen of a state z, shape (2n,)."""
         readout = self.temperament.readout
         adapted = readout.adapted(vector)
         return State(

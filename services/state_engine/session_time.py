@@ -1,14 +1,18 @@
 """A session's own clock: wall-clock time less the pauses. While a session is paused, nothing fades.
 
-The mapping is monotone and continuous: what happens during a pause happens at the session time at which the pause began.
+The mapping is monotone and continuous: what happens during a pause happens at the session time at which the pause began. It is made from
+the set of pauses alone, so that one of which the engine learns late counts as if it had been announced on time.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from limbic.runtime.clock import NS_PER_S
+
+_NEVER = 2**63
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,30 +29,73 @@ class Pause:
 
 
 class SessionTime:
-    """Maps moments to a session's own time.
+    """Maps moments to a session's own time. A question costs the logarithm of the number of pauses.
 
     Args:
         pauses: in any order; where two overlap, the time they share counts once.
     """
 
-    __slots__ = ("_pauses",)
+    __slots__ = ("_begins", "_ends", "_paused_before")
 
     def __init__(self, pauses: Iterable[Pause] = ()) -> None:
-        self._pauses = tuple(sorted(pauses, key=lambda pause: pause.from_ns))
+        self._begins: list[int] = []
+        self._ends: list[int] = []
+        # For each span, how long the spans before it are.
+        self._paused_before: list[int] = []
+        for pause in sorted(pauses, key=lambda one: one.from_ns):
+            end = _NEVER if pause.to_ns is None else pause.to_ns
+            if self._ends and pause.from_ns <= self._ends[-1]:
+                self._ends[-1] = max(self._ends[-1], end)
+                continue
+            before = self._paused_before[-1] + self._ends[-1] - self._begins[-1] if self._ends else 0
+            self._begins.append(pause.from_ns)
+            self._ends.append(end)
+            self._paused_before.append(before)
 
     def elapsed_s(self, start_ns: int, end_ns: int) -> float:
         """Return how many seconds of the session's own time lie between two moments; negative if `end_ns` is the earlier."""
+        if not self._begins:
+            return (end_ns - start_ns) / NS_PER_S
         return (self._at(end_ns) - self._at(start_ns)) / NS_PER_S
 
     def _at(self, moment_ns: int) -> int:
-        paused = 0
-        covered_until = -(2**63)
-        for pause in self._pauses:
-            begin = max(pause.from_ns, covered_until)
-            if begin >= moment_ns:
-                break
-            end = moment_ns if pause.to_ns is None else min(pause.to_ns, moment_ns)
-            if end > begin:
-                paused += end - begin
-                covered_until = end
+        span = bisect_right(self._begins, moment_ns) - 1
+        if span < 0:
+            return moment_ns
+        paused = self._paused_before[span] + min(moment_ns, self._ends[span]) - self._begins[span]
         return moment_ns - paused
+
+
+class Pauses:
+    """The pauses of one session, as they become known: each begins and may end, and either may be learned of first."""
+
+    __slots__ = ("_begins", "_ends")
+
+    def __init__(self) -> None:
+        self._begins: dict[str, int] = {}
+        self._ends: dict[str, int] = {}
+
+    def begin(self, pause_id: str, from_ns: int) -> None:
+        """Take in that a pause began."""
+        self._begins[pause_id] = from_ns
+
+    def end(self, pause_id: str, from_ns: int) -> None:
+        """Take in that a pause is over."""
+        self._ends[pause_id] = from_ns
+
+    def began_ns(self, pause_id: str) -> int | None:
+        """Return when a pause began; None if there is no such pause."""
+        return self._begins.get(pause_id)
+
+    def ended_ns(self, pause_id: str) -> int | None:
+        """Return when a pause ended; None if it has not."""
+        return self._ends.get(pause_id)
+
+    @property
+    def open(self) -> dict[str, int]:
+        """The pauses that have no end, with when they began."""
+        return {pause_id: began for pause_id, began in self._begins.items() if pause_id not in self._ends}
+
+    def time(self) -> SessionTime:
+        """Return the clock that they make."""
+        return SessionTime(Pause(began, self._ends.get(pause_id)) for pause_id, began in self._begins.items())

@@ -80,6 +80,12 @@ class GainTable(_Table):
         return tuple(float(getattr(self, name)) for name in HORMONES)
 
 
+class HalfTable(GainTable):
+    """What one half of an axis does; `quiet` is up to where a reading is everyday talk and moves nothing."""
+
+    quiet: Annotated[float, Field(ge=0.0, le=0.9)] = 0.0
+
+
 class FeedTable(_Table):
     """Which share of each hormone's distance from its baseline flows into a mood as it fades."""
 
@@ -116,12 +122,12 @@ class BandsTable(_Table):
 class AppraisalTable(_Table):
     """What each half axis does at 1 and full confidence."""
 
-    valence_positive: GainTable
-    valence_negative: GainTable
-    intimacy_positive: GainTable
-    intimacy_negative: GainTable
-    tension_positive: GainTable
-    tension_negative: GainTable
+    valence_positive: HalfTable
+    valence_negative: HalfTable
+    intimacy_positive: HalfTable
+    intimacy_negative: HalfTable
+    tension_positive: HalfTable
+    tension_negative: HalfTable
 
 
 class TemperamentTable(_Table):
@@ -196,6 +202,7 @@ def parse_temperament(name: str, text: str, origin: str) -> Temperament:
         dynamics=dynamics,
         appraisal=Appraisal(
             [getattr(table.appraisal, half).gains() for half in HALVES],
+            [getattr(table.appraisal, half).quiet for half in HALVES],
             {label: emotion.gains() for label, emotion in table.emotions.items()},
             {name: event.gains() for name, event in table.events.items()},
         ),

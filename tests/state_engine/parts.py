@@ -58,18 +58,22 @@ class Running:
 
 @asynccontextmanager
 async def running_engine(
-    journal: Path, clock: SetClock, settings: StateSettings | None = None, connect: Connect = sqlite_file.connect
+    journal: Path | str,
+    clock: SetClock,
+    settings: StateSettings | None = None,
+    connect: Connect = sqlite_file.connect,
 ) -> AsyncIterator[Running]:
-    """Serve a state engine on a free port for the length of a block."""
+    """Serve a state engine on a free port for the length of a block. The journal is a file, or the URL of a database."""
     # The type of `listen` wants a port that is known, which a test cannot know.
     settings = (settings or StateSettings()).model_copy(update={"listen": "127.0.0.1:0"})
-    service = build_service(settings.model_copy(update={"journal_url": f"sqlite:///{journal}"}), clock, connect)
+    url = f"sqlite:///{journal}" if isinstance(journal, Path) else journal
+    service = build_service(settings.model_copy(update={"journal_url": url}), clock, connect)
     server = RunningServer(service, settings, drain_s=1.0, lame_duck_s=0.0)
     try:
         await server.start()
         async with open_channel(f"127.0.0.1:{server.port}") as channel:
             stub = state_pb2_grpc.StateEngineServiceStub(channel)
-            yield Running(stub, clock, journal, f"127.0.0.1:{server.port}")
+            yield Running(stub, clock, Path(journal), f"127.0.0.1:{server.port}")
     finally:
         await server.stop()
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from limbic.runtime.clock import NS_PER_S
 from services.state_engine.dynamics import Dynamics, Vector
+from services.state_engine.folds import Stimulus
 from services.state_engine.readout import Bands, Readout
-from services.state_engine.timeline import Stimulus
 from tests.state_engine.parts import START_NS
 
 HORMONES = ("first", "second")

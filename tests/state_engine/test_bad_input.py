@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import sqlite3
 from collections.abc import Callable
@@ -17,8 +18,9 @@ from limbic.affect.v1 import affect_pb2
 from limbic.runtime.channels import open_channel
 from limbic.runtime.clock import NS_PER_S
 from limbic.runtime.errors import failure_of
+from limbic.runtime.settings import StateSettings
 from limbic.state.v1 import state_pb2
-from tests.state_engine.parts import START_NS, Running, reading, refused
+from tests.state_engine.parts import START_NS, Running, reading, refused, running_engine
 
 START_S = START_NS // NS_PER_S
 FUTURE = Timestamp(seconds=START_S + 60)
@@ -119,6 +121,8 @@ INVALID: list[tuple[str, Any, str]] = [
     ("AddStimulus, an event without a name", add(event=state_pb2.Event()), "stimulus.event.name"),
     *((f"AddStimulus, intensity {value}", add(event=state_pb2.Event(name="reward", intensity=value)), "stimulus.event.intensity")
       for value in (math.nan, -0.1, 1.1)),
+    ("DeleteSession, nothing", state_pb2.DeleteSessionRequest(), "session_id"),
+    *((f"DeleteSession, id {name}", state_pb2.DeleteSessionRequest(session_id=bad), "session_id") for name, bad in BAD_IDS.items()),
     ("ListTurns, nothing", state_pb2.ListTurnsRequest(), "session_id"),
     ("ListTurns, a negative page", turns(page_size=-1), "page_size"),
     ("ListTurns, an enormous page", turns(page_size=1_001), "page_size"),
@@ -226,6 +230,45 @@ async def test_a_message_beyond_the_limit_is_refused(engine: Running) -> None:
 
     assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert written(engine.journal) == before
+
+
+async def test_a_million_stimuli_in_a_turn_are_refused_as_one_message_and_as_many(engine: Running) -> None:
+    before = await prepared(engine)
+    one = stimulus(stimulus_id="f", event=state_pb2.Event(name="reward")).SerializeToString()
+    # The same stimulus a million times, as the bytes of a request: field 8, its length, itself.
+    million = record().SerializeToString() + (bytes([8 << 3 | 2, len(one)]) + one) * 1_000_000
+    async with open_channel(engine.target) as channel:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await raw(channel, "RecordTurn")(million)
+    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert written(engine.journal) == before
+
+    small = StateSettings(facts_per_session=70)
+    async with running_engine(engine.journal.with_name("small.sqlite3"), engine.clock, small) as limited:
+        await limited.stub.CreateSession(create(session_id="s"))
+        await limited.stub.RecordTurn(record(turn_id="there"))
+        for number in range(68):
+            await limited.stub.AddStimulus(add(stimulus_id=f"f{number}", event=state_pb2.Event(name="reward")))
+        failure = await refused(limited.stub.AddStimulus(add(stimulus_id="more", event=state_pb2.Event(name="reward"))))
+        assert (failure.code, failure.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "LIMIT_EXCEEDED")
+        state = (await limited.stub.GetState(get())).state
+        assert state.revision == 70
+        assert all(0.0 <= level.value <= 100.0 for level in state.levels)
+
+
+async def test_a_cycle_of_parents_cannot_be_made(engine: Running) -> None:
+    before = await prepared(engine)
+    names = ["a", "b", "c"]
+    cycle = [record(turn_id=name, parent_turn_id=names[index - 1]) for index, name in enumerate(names)]
+    failures = [refused(engine.stub.RecordTurn(request)) for request in cycle]
+    assert {failure.reason for failure in await asyncio.gather(*failures)} == {"TURN_NOT_FOUND"}
+    assert written(engine.journal) == before
+
+    # Nor afterwards: a turn's parent stands for good.
+    await engine.stub.RecordTurn(record(turn_id="a", parent_turn_id="there"))
+    await engine.stub.RecordTurn(record(turn_id="b", parent_turn_id="a"))
+    failure = await refused(engine.stub.RecordTurn(record(turn_id="a", parent_turn_id="b")))
+    assert (failure.code, failure.reason) == (grpc.StatusCode.ALREADY_EXISTS, "TURN_EXISTS")
 
 
 async def test_no_refusal_repeats_what_was_said(engine: Running) -> None:

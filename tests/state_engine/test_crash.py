@@ -1,65 +1,33 @@
-"""A real engine process that is killed under load, and one that cannot start."""
+"""A real engine process that is killed under load, again and again, and one that cannot start."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import signal
-import socket
-import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections import Counter
 from pathlib import Path
 
 import grpc
+import pytest
 
 from limbic.runtime.channels import open_channel
-from limbic.runtime.settings import ENV_PREFIX
 from limbic.state.v1 import state_pb2, state_pb2_grpc
+from tests.state_engine.nursery import nursery
 from tests.state_engine.parts import reading
+from tests.state_engine.postgres import PostgresServer
+from tests.state_engine.processes import ANSWER_S, engine_process, environment_of, until_serving
 
-ROUNDS = 5
-CALLERS = 16
-ACKNOWLEDGED_BEFORE_THE_KILL = 60
-ANSWER_S = 30.0
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-@asynccontextmanager
-async def engine_process(folder: Path, **extra: str) -> AsyncIterator[asyncio.subprocess.Process]:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(ENV_PREFIX)}
-    environment |= {
-        "LIMBIC_STATE__LISTEN": f"unix:{folder / 'engine.socket'}",
-        "LIMBIC_STATE__METRICS": f"127.0.0.1:{free_port()}",
-        "LIMBIC_STATE__JOURNAL_URL": f"sqlite:///{folder / 'journal.sqlite3'}",
-        "LIMBIC_RUNTIME__LAME_DUCK_S": "0",
-        **extra,
-    }
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "services.state_engine",
-        env=environment,
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    try:
-        yield process
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.communicate()
+CALLERS = 64
+KILLS = int(os.environ.get("KILLS", "25"))
+"""`KILLS=100 pytest tests/state_engine/test_crash.py` is the figure that the changelog speaks of; it takes a minute or two."""
+SESSIONS = [f"s{number}" for number in range(8)]
 
 
 def request_of(caller: int, number: int) -> state_pb2.RecordTurnRequest:
     name = f"c{caller}-{number}"
-    request = state_pb2.RecordTurnRequest(session_id=f"s{caller % 4}", turn_id=name, parent_turn_id="", text="words")
+    session = SESSIONS[caller % len(SESSIONS)]
+    request = state_pb2.RecordTurnRequest(session_id=session, turn_id=name, parent_turn_id="", text="words")
     request.stimuli.add(stimulus_id=f"f-{name}", reading=reading(valence=-0.01 * (number % 50), tension=0.3))
     return request
 
@@ -82,13 +50,15 @@ class Load:
     """Callers that record one turn after the other until the engine is gone, and what they know of it."""
 
     def __init__(self) -> None:
-        self.sent: dict[str, list[state_pb2.RecordTurnRequest]] = {f"s{number}": [] for number in range(4)}
-        self.acknowledged: dict[str, set[str]] = {session: set() for session in self.sent}
-        self._next = [0] * CALLERS
+        self.sent: dict[str, list[state_pb2.RecordTurnRequest]] = {session: [] for session in SESSIONS}
+        self.acknowledged: dict[str, set[str]] = {session: set() for session in SESSIONS}
+        self._next = Counter[int]()
 
-    async def run(self, stub: state_pb2_grpc.StateEngineServiceAsyncStub, enough: asyncio.Event) -> None:
+    async def run(
+        self, stub: state_pb2_grpc.StateEngineServiceAsyncStub, acknowledged: int, enough: asyncio.Event
+    ) -> None:
         """Run all callers; `enough` is set when so many records have been acknowledged in this run."""
-        remaining = ACKNOWLEDGED_BEFORE_THE_KILL
+        remaining = acknowledged
 
         async def caller(number: int) -> None:
             nonlocal remaining
@@ -107,42 +77,64 @@ class Load:
 
         await asyncio.gather(*(caller(number) for number in range(CALLERS)))
 
-    async def check(self, stub: state_pb2_grpc.StateEngineServiceAsyncStub) -> None:
-        """Check that all that was acknowledged is there, and nothing by half."""
-        for session, acknowledged in self.acknowledged.items():
+    async def open(self, stub: state_pb2_grpc.StateEngineServiceAsyncStub) -> None:
+        """Open the sessions, and see from their numbers that what was acknowledged is counted and nothing by half."""
+        for session in SESSIONS:
             create = state_pb2.CreateSessionRequest(session_id=session)
-            await stub.CreateSession(create, timeout=ANSWER_S, wait_for_ready=True)
+            answer = await stub.CreateSession(create, timeout=ANSWER_S)
+            turns, half = divmod(answer.state.revision - 1, 2)
+            assert half == 0
+            assert len(self.acknowledged[session]) <= turns <= len(self.sent[session])
+
+    async def check(self, stub: state_pb2_grpc.StateEngineServiceAsyncStub) -> None:
+        """Check that all that was acknowledged is there once and whole, and that a client that retries all ends with all, once."""
+        for session in SESSIONS:
             found = await all_turns(stub, session)
-            assert acknowledged <= set(found)
+            assert self.acknowledged[session] <= set(found)
             assert set(found.values()) <= {1}
-
-
-async def test_a_kill_loses_nothing_acknowledged_and_applies_nothing_twice(tmp_path: Path) -> None:
-    load = Load()
-    for _ in range(ROUNDS):
-        async with engine_process(tmp_path) as process, open_channel(f"unix:{tmp_path / 'engine.socket'}") as channel:
-            stub = state_pb2_grpc.StateEngineServiceStub(channel)
-            await load.check(stub)
-            enough = asyncio.Event()
-            running = asyncio.create_task(load.run(stub, enough))
-            await asyncio.wait_for(enough.wait(), ANSWER_S)
-            process.send_signal(signal.SIGKILL)
-            await process.wait()
-            await running
-
-    async with engine_process(tmp_path) as process, open_channel(f"unix:{tmp_path / 'engine.socket'}") as channel:
-        stub = state_pb2_grpc.StateEngineServiceStub(channel)
-        await load.check(stub)
-        for session, requests in load.sent.items():
-            # A client that retries everything it has no answer for: each is there once in the end.
-            for request in requests:
-                answer = await stub.RecordTurn(request, timeout=ANSWER_S)
-                assert answer.duplicate or request.turn_id not in load.acknowledged[session]
+            sent = self.sent[session]
+            for start in range(0, len(sent), CALLERS):
+                some = sent[start : start + CALLERS]
+                answers = await asyncio.gather(*(stub.RecordTurn(one, timeout=ANSWER_S) for one in some))
+                assert [answer.duplicate for answer in answers] == [one.turn_id in found for one in some]
             state = (await stub.GetState(state_pb2.GetStateRequest(session_id=session), timeout=ANSWER_S)).state
-            assert state.revision == 1 + 2 * len(requests)
-            assert set(await all_turns(stub, session)) == {request.turn_id for request in requests}
-        process.terminate()
-        assert await asyncio.wait_for(process.wait(), ANSWER_S) == 0
+            assert state.revision == 1 + 2 * len(self.sent[session])
+            assert set(await all_turns(stub, session)) == {request.turn_id for request in self.sent[session]}
+
+
+@pytest.mark.parametrize(("journal", "kills"), [("sqlite", KILLS), ("postgresql", KILLS // 3)])
+async def test_kills_lose_nothing_acknowledged_and_apply_nothing_twice(
+    tmp_path: Path, journal: str, kills: int, request: pytest.FixtureRequest
+) -> None:
+    extra = {}
+    if journal == "postgresql":
+        server: PostgresServer = request.getfixturevalue("postgres")
+        extra["LIMBIC_STATE__JOURNAL_URL"] = server.new_database()
+    load = Load()
+    address = f"unix:{tmp_path / 'engine.socket'}"
+    async with nursery(environment_of(tmp_path, **extra)) as engines:
+        for kill in range(kills):
+            engine = await engines.start()
+            async with open_channel(address) as channel:
+                stub = state_pb2_grpc.StateEngineServiceStub(channel)
+                await until_serving(channel)
+                await load.open(stub)
+                enough = asyncio.Event()
+                # At other points of the load each time, from the first commit on.
+                running = asyncio.create_task(load.run(stub, 1 + 7 * (kill % 15), enough))
+                await asyncio.wait_for(enough.wait(), ANSWER_S)
+                os.kill(engine, signal.SIGKILL)
+                assert await engines.wait() == -signal.SIGKILL
+                await running
+
+        engine = await engines.start()
+        async with open_channel(address) as channel:
+            stub = state_pb2_grpc.StateEngineServiceStub(channel)
+            await until_serving(channel)
+            await load.open(stub)
+            await load.check(stub)
+        os.kill(engine, signal.SIGTERM)
+        assert await engines.wait() == 0
 
 
 async def test_a_configuration_that_cannot_be_used_ends_with_one_sentence(tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ async def engine_on(path: Path, clock: SetClock, *, capacity: int = 100) -> Asyn
     await journal.start()
     options = EngineOptions("default", keep_text=True, cached_sessions=10, facts_per_session=1_000)
     engine = Engine(journal, TemperamentLibrary(), clock, options)
-    await engine.create_session(CreateSession("s", None, None))
+    await engine.opening.create(CreateSession("s", None, None))
     try:
         yield engine
     finally:
@@ -89,7 +89,7 @@ async def started(*calls: asyncio.Task[object]) -> None:
 async def test_nothing_is_felt_before_it_is_durable(journal_path: Path, clock: SetClock, gate: type[Gated]) -> None:
     async with engine_on(journal_path, clock) as engine:
         gate.open.clear()
-        call = asyncio.create_task(engine.record_turn(turn("t", None, felt("f"))))
+        call = asyncio.create_task(engine.recording.turn(turn("t", None, felt("f"))))
         await started(call)
 
         before = await engine.state("s", None, None)
@@ -106,11 +106,11 @@ async def test_a_commit_that_fails_leaves_memory_as_it_was_and_a_retry_succeeds(
 ) -> None:
     async with engine_on(journal_path, clock) as engine:
         gate.fails = True
-        calls = [engine.record_turn(turn(f"t{n}", "", felt(f"f{n}"))) for n in range(8)]
+        calls = [engine.recording.turn(turn(f"t{n}", "", felt(f"f{n}"))) for n in range(8)]
         failures = await asyncio.gather(*calls, return_exceptions=True)
         rested = await engine.state("s", None, None)
         gate.fails = False
-        state, duplicate = await engine.record_turn(turn("t0", "", felt("f0")))
+        state, duplicate = await engine.recording.turn(turn("t0", "", felt("f0")))
 
     assert all(isinstance(failure, JournalUnavailableError) for failure in failures)
     assert (rested.turn_id, rested.revision) == ("", 1)
@@ -123,9 +123,9 @@ async def test_a_child_may_be_sent_while_its_parent_is_on_its_way(
 ) -> None:
     async with engine_on(journal_path, clock) as engine:
         gate.open.clear()
-        parent = asyncio.create_task(engine.record_turn(turn("parent", "")))
-        late = asyncio.create_task(engine.add_stimulus(AddStimulus("s", "parent", felt("f"))))
-        children = [asyncio.create_task(engine.record_turn(turn(f"child{n}", "parent"))) for n in range(3)]
+        parent = asyncio.create_task(engine.recording.turn(turn("parent", "")))
+        late = asyncio.create_task(engine.recording.stimulus(AddStimulus("s", "parent", felt("f"))))
+        children = [asyncio.create_task(engine.recording.turn(turn(f"child{n}", "parent"))) for n in range(3)]
         await started(parent, late, *children)
         gate.open.set()
         await asyncio.gather(parent, late, *children)
@@ -140,8 +140,8 @@ async def test_when_the_parent_fails_the_child_is_refused(
     async with engine_on(journal_path, clock) as engine:
         gate.open.clear()
         gate.fails = True
-        parent = asyncio.create_task(engine.record_turn(turn("parent", "")))
-        child = asyncio.create_task(engine.record_turn(turn("child", "parent")))
+        parent = asyncio.create_task(engine.recording.turn(turn("parent", "")))
+        child = asyncio.create_task(engine.recording.turn(turn("child", "parent")))
         await started(parent, child)
         gate.open.set()
         outcomes = await asyncio.gather(parent, child, return_exceptions=True)
@@ -154,8 +154,8 @@ async def test_the_same_turn_from_many_callers_at_once_is_felt_once(
 ) -> None:
     async with engine_on(journal_path, clock) as engine:
         gate.open.clear()
-        calls = [asyncio.create_task(engine.record_turn(turn("t", "", felt("f")))) for _ in range(16)]
-        calls += [asyncio.create_task(engine.record_turn(turn("t", "", text="other"))) for _ in range(4)]
+        calls = [asyncio.create_task(engine.recording.turn(turn("t", "", felt("f")))) for _ in range(16)]
+        calls += [asyncio.create_task(engine.recording.turn(turn("t", "", text="other"))) for _ in range(4)]
         await started(*calls)
         gate.open.set()
         outcomes = await asyncio.gather(*calls, return_exceptions=True)
@@ -172,8 +172,8 @@ async def test_one_stimulus_on_two_turns_at_once_is_taken_by_the_first(
 ) -> None:
     async with engine_on(journal_path, clock) as engine:
         outcomes = await asyncio.gather(
-            engine.record_turn(turn("a", "", felt("f"))),
-            engine.record_turn(turn("b", "", felt("f"))),
+            engine.recording.turn(turn("a", "", felt("f"))),
+            engine.recording.turn(turn("b", "", felt("f"))),
             return_exceptions=True,
         )
         state = await engine.state("s", None, None)
@@ -187,11 +187,11 @@ async def test_a_caller_that_goes_away_leaves_memory_and_journal_agreed(
 ) -> None:
     async with engine_on(journal_path, clock) as engine:
         gate.open.clear()
-        call = asyncio.create_task(engine.record_turn(turn("t", "", felt("f"))))
+        call = asyncio.create_task(engine.recording.turn(turn("t", "", felt("f"))))
         await started(call)
         call.cancel()
         gate.open.set()
-        state, duplicate = await engine.record_turn(turn("t", "", felt("f")))
+        state, duplicate = await engine.recording.turn(turn("t", "", felt("f")))
 
     assert (state.revision, duplicate) == (3, True)
 
@@ -201,13 +201,13 @@ async def test_a_full_queue_is_refused_with_a_delay_and_nothing_is_kept(
 ) -> None:
     async with engine_on(journal_path, clock, capacity=3) as engine:
         gate.open.clear()
-        calls = [asyncio.create_task(engine.record_turn(turn(f"t{n}", ""))) for n in range(3)]
+        calls = [asyncio.create_task(engine.recording.turn(turn(f"t{n}", ""))) for n in range(3)]
         await started(*calls)
         with pytest.raises(JournalBusyError) as caught:
-            await engine.record_turn(turn("t3", ""))
+            await engine.recording.turn(turn("t3", ""))
         gate.open.set()
         await asyncio.gather(*calls)
-        _, duplicate = await engine.record_turn(turn("t3", ""))
+        _, duplicate = await engine.recording.turn(turn("t3", ""))
 
     assert caught.value.retry_after
     assert not duplicate
@@ -217,10 +217,10 @@ async def test_an_event_without_a_time_happens_now_and_a_reading_when_the_words_
     journal_path: Path, clock: SetClock, gate: type[Gated]
 ) -> None:
     async with engine_on(journal_path, clock) as engine:
-        await engine.record_turn(turn("t", ""))
+        await engine.recording.turn(turn("t", ""))
         clock.pass_s(100)
         for stimulus in (felt("reading"), felt("event", Event("reward"))):
-            await engine.add_stimulus(AddStimulus("s", "t", stimulus))
+            await engine.recording.stimulus(AddStimulus("s", "t", stimulus))
         page = await engine.turns("s", None, 10, "")
 
     moments = {one.stimulus_id: one.occurred_ns for one in page.turns[0].stimuli}

@@ -125,9 +125,8 @@ def test_recovery_takes_the_stated_time_whatever_the_floods_size(name: str, mess
     after = flood(temperament, messages)
     rested = readout.adapted(law.advance(after, recovery))
 
-    ceiling = 60.0
-    assert (np.abs(readout.adapted(after)) <= ceiling).all()
-    assert (np.abs(rested[:fast]) <= 0.05 * ceiling * (1 + 1e-6)).all()
+    assert (np.abs(readout.adapted(after)) <= readout.ceilings).all()
+    assert (np.abs(rested[:fast]) <= 0.05 * readout.ceilings[:fast] * (1 + 1e-6)).all()
     for level in readout.levels(rested):
         assert level.band is Band.STEADY
 
@@ -141,16 +140,16 @@ def test_a_feeling_fades_overnight() -> None:
     assert all(abs(level.value - level.baseline) < 3.0 for level in levels)
 
 
-def test_one_strong_utterance_moves_a_level_visibly_and_several_surge() -> None:
+def test_one_clear_utterance_moves_a_level_visibly_and_several_surge() -> None:
     default = LIBRARY.named("default")
-    strong = default.impulse(Reading(valence=-0.8, intimacy=0.0, tension=0.8, confidence=0.9))
+    strong = default.impulse(Reading(valence=-0.6, intimacy=0.0, tension=0.5, confidence=0.65))
     state = default.dynamics.rest()
     cortisol = []
     for _ in range(4):
         state = default.dynamics.advance(state, 30.0) + strong
         cortisol.append(default.readout.levels(default.readout.adapted(state))[2])
 
-    assert 5.0 <= cortisol[0].value - cortisol[0].baseline <= 8.0
+    assert cortisol[0].band is Band.RISING
     assert [level.band for level in cortisol[2:]] == [Band.SURGING, Band.SURGING]
 
 

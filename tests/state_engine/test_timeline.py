@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from random import Random
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from limbic.runtime.clock import NS_PER_S
 from services.state_engine.dynamics import Dynamics, Vector
+from services.state_engine.folds import Stimulus
+from services.state_engine.library import TemperamentLibrary
 from services.state_engine.session_time import Pause, SessionTime
-from services.state_engine.timeline import Stimulus, Timeline
+from services.state_engine.timeline import Timeline
 from tests.state_engine import strategies as some
 from tests.state_engine.parts import START_NS
 
@@ -72,20 +77,175 @@ def test_a_state_is_the_sum_over_its_own_path_at_any_moment(case: tuple[Dynamics
         assert np.allclose(some.seen(timeline.state(turn, moment)), some.seen(expected), rtol=0, atol=1e-9)
 
 
-@given(trees(), some.moments, st.randoms(use_true_random=False))
-def test_any_order_of_arrival_gives_the_same_bits(case: tuple[Dynamics, Tree], moment: int, random: Random) -> None:
+@given(trees(), st.lists(some.moments, min_size=1, max_size=4), st.randoms(use_true_random=False), st.data())
+def test_any_order_of_arrival_gives_the_same_bits(
+    case: tuple[Dynamics, Tree], moments: list[int], random: Random, data: st.DataObject
+) -> None:
+    """Late readings, things taken back, pauses announced late, and questions in between that change nothing."""
     law, tree = case
-    on_time = built(law, tree)
-    late = Timeline(law)
+    pauses = data.draw(st.lists(st.tuples(some.moments, some.moments).map(sorted), max_size=3))
+    spans = [Pause(begin, end) for begin, end in pauses]
+    on_time = built(law, tree, SessionTime(spans))
+    shuffled = Timeline(law)
     for turn, parent, _ in tree:
-        late.add_turn(turn, parent)
-    arrivals = [(turn, stimulus) for turn, _, own in tree for stimulus in own]
+        shuffled.add_turn(turn, parent)
+    turns = [turn for turn, _, _ in tree]
+    arrivals: list[Callable[[], None]] = [
+        partial(shuffled.add_stimulus, turn, stimulus) for turn, _, own in tree for stimulus in own
+    ]
+    arrivals += [partial(_felt_and_taken_back, shuffled, law, turn, moment) for turn in turns for moment in moments]
     random.shuffle(arrivals)
-    for turn, stimulus in arrivals:
-        late.add_stimulus(turn, stimulus)
+    known: list[Pause] = []
+    for number, arrive in enumerate(arrivals):
+        arrive()
+        shuffled.state(random.choice(turns), random.choice(moments))
+        if number < len(spans):
+            known.append(spans[number])
+            shuffled.set_time(SessionTime(known), spans[number].from_ns)
+    for span in spans[len(known) :]:
+        known.append(span)
+        shuffled.set_time(SessionTime(known), span.from_ns)
 
-    for turn, _, _ in tree:
-        assert late.state(turn, moment).tobytes() == on_time.state(turn, moment).tobytes()
+    for turn in turns:
+        curve = list(on_time.states(turn, sorted(moments)))
+        for moment, on_curve in zip(sorted(moments), curve, strict=True):
+            expected = on_time.state(turn, moment).tobytes()
+            assert shuffled.state(turn, moment).tobytes() == expected == on_curve.tobytes()
+
+
+def _felt_and_taken_back(timeline: Timeline, law: Dynamics, turn_id: str, moment_ns: int) -> None:
+    timeline.add_stimulus(turn_id, Stimulus((moment_ns, "mistake"), law.impulse(np.linspace(0.0, 9.0, law.size))))
+    timeline.state(turn_id, moment_ns)
+    timeline.remove_stimulus(turn_id, "mistake")
+
+
+@settings(max_examples=30)
+@given(st.integers(0, 2**32), st.booleans())
+def test_a_turn_with_many_stimuli_is_folded_as_any_other(seed: int, early: bool) -> None:
+    """More than are folded between two marks, in any order, below a turn whose own stimulus lies before or between them."""
+    law = TemperamentLibrary().named("default").dynamics
+    random = Random(seed)
+    stimuli = [
+        Stimulus((START_NS + random.randrange(10**13), f"s{number}"), law.impulse(np.full(law.size, random.random())))
+        for number in range(100)
+    ]
+    moments = sorted(START_NS + random.randrange(10**13) for _ in range(5))
+    parent = Stimulus((START_NS if early else START_NS + 5 * 10**12, "parent"), law.impulse(np.ones(law.size)))
+    timelines = Timeline(law), Timeline(law)
+    for timeline, arrivals in zip(timelines, (sorted(stimuli, key=lambda one: one.key), stimuli), strict=True):
+        timeline.add_turn("t", "")
+        timeline.add_turn("u", "t")
+        for number, stimulus in enumerate(arrivals):
+            timeline.add_stimulus("u", stimulus)
+            if number % 7 == 0:
+                timeline.state("u", random.choice(moments))
+            if number == 50:
+                timeline.add_stimulus("t", parent)
+            if number % 30 == 29:
+                _felt_and_taken_back(timeline, law, "u", START_NS + random.randrange(10**13))
+
+    for moment in moments:
+        in_order, shuffled = (timeline.state("u", moment) for timeline in timelines)
+        assert in_order.tobytes() == shuffled.tobytes()
+        assert np.allclose(in_order, by_the_sum(law, [parent, *stimuli], moment), rtol=1e-9, atol=1e-9)
+
+
+@settings(max_examples=15)
+@given(st.integers(0, 2**32))
+def test_long_branches_with_much_that_is_late_have_the_bits_of_those_on_time(seed: int) -> None:
+    """Late in both senses: learned of late, and having happened long after the turns that follow."""
+    law = TemperamentLibrary().named("default").dynamics
+    random = Random(seed)
+    tree: Tree = []
+    for number in range(150):
+        parent = "" if number == 0 else f"t{max(0, number - random.choice((1, 1, 1, 1, 1, 40)))}"
+        at = START_NS + number * 60 * NS_PER_S
+        tree.append((f"t{number}", parent, [Stimulus((at, f"s{number}"), law.impulse(np.full(law.size, 1.0)))]))
+    late = [
+        (
+            random.choice(tree)[0],
+            Stimulus((START_NS + random.randrange(10**13), f"late{number}"), law.impulse(np.full(law.size, 2.0))),
+        )
+        for number in range(12)
+    ]
+    lived = built(law, tree)
+    for turn, stimulus in late:
+        lived.add_stimulus(turn, stimulus)
+        for _ in range(2):
+            lived.state(random.choice(tree)[0], START_NS + random.randrange(10**13))
+    on_time = built(law, [(turn, parent, own + [one for at, one in late if at == turn]) for turn, parent, own in tree])
+
+    for turn in (random.choice(tree)[0] for _ in range(20)):
+        for moment in (START_NS + random.randrange(10**13), START_NS + 10**13):
+            curve = next(on_time.states(turn, [moment]))
+            assert lived.state(turn, moment).tobytes() == curve.tobytes()
+
+
+def test_a_long_conversation_answers_about_any_moment_without_walking_through_it() -> None:
+    law = CountedDynamics(("only",), np.array([[-math.log(2.0) / 600.0]]), 3.0)
+    timeline = Timeline(law)
+    for number in range(10_000):
+        timeline.add_turn(f"t{number}", f"t{number - 1}" if number else "")
+        timeline.add_stimulus(f"t{number}", Stimulus((START_NS + number * NS_PER_S, f"s{number}"), law.impulse(ONE)))
+    law.steps = 0
+
+    for back in (0, 1, 10, 5_000, 9_999):
+        timeline.state("t9999", START_NS + (9_999 - back) * NS_PER_S)
+        assert law.steps <= 2, "one step for the moment asked about, and at most one to the last stimulus before it"
+        law.steps = 0
+    timeline.add_stimulus("t9989", Stimulus((START_NS + 9_989 * NS_PER_S + 1, "late"), law.impulse(ONE)))
+    timeline.state("t9999", START_NS + 9_999 * NS_PER_S)
+    assert law.steps <= 13, "a late reading costs what stands after it"
+
+
+def test_what_is_felt_now_at_a_turn_long_past_costs_one_walk_and_not_one_for_each_turn() -> None:
+    law = CountedDynamics(("only",), np.array([[-math.log(2.0) / 600.0]]), 3.0)
+    timeline = Timeline(law)
+
+    def say(number: int) -> None:
+        timeline.add_turn(f"t{number}", f"t{number - 1}" if number else "")
+        timeline.add_stimulus(f"t{number}", Stimulus((START_NS + number * NS_PER_S, f"s{number}"), law.impulse(ONE)))
+
+    for number in range(2_000):
+        say(number)
+    law.steps = 0
+
+    timeline.add_stimulus("t5", Stimulus((START_NS + 2_000 * NS_PER_S, "now"), law.impulse(ONE)))
+    first = timeline.state("t1999", START_NS + 2_001 * NS_PER_S)
+    assert law.steps < 6_000
+    say(2_000)
+    say(2_001)
+    say(2_002)
+    timeline.add_stimulus("t5", Stimulus((START_NS + 2_000 * NS_PER_S + 1, "once more"), law.impulse(ONE)))
+    again = timeline.state("t2002", START_NS + 2_003 * NS_PER_S)
+    assert law.steps < 12_000
+
+    assert first[0] == pytest.approx(sum(0.5 ** ((2_001 - number) / 600.0) for number in (*range(2_000), 2_000)))
+    elapsed = [2_003 - number for number in (*range(2_003), 2_000, 2_000)]
+    assert again[0] == pytest.approx(sum(0.5 ** (seconds / 600.0) for seconds in elapsed))
+
+
+ONE = np.array([1.0])
+
+
+class CountedDynamics(Dynamics):
+    """Counts the steps that are taken."""
+
+    steps = 0
+
+    def advance(self, state: Vector, seconds: float) -> Vector:
+        self.steps += 1
+        return super().advance(state, seconds)
+
+
+def test_what_is_not_there_cannot_be_taken_back() -> None:
+    timeline = Timeline(Dynamics(("only",), np.array([[-1.0]]), 2.0))
+    timeline.add_turn("t", "")
+
+    with pytest.raises(KeyError):
+        timeline.remove_stimulus("t", "nothing")
+    with pytest.raises(KeyError):
+        timeline.remove_stimulus("nowhere", "nothing")
 
 
 @given(trees(), some.moments, st.data())

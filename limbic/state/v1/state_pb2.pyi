@@ -273,6 +273,8 @@ class Session(_message.Message):
     TIP_TURN_ID_FIELD_NUMBER: _builtins.int
     KEEPS_TEXT_FIELD_NUMBER: _builtins.int
     PAUSED_FIELD_NUMBER: _builtins.int
+    FORKED_FROM_SESSION_ID_FIELD_NUMBER: _builtins.int
+    FORKED_FROM_TURN_ID_FIELD_NUMBER: _builtins.int
     session_id: _builtins.str
     """Its id."""
     temperament: _builtins.str
@@ -285,6 +287,10 @@ class Session(_message.Message):
     """Whether the words said are kept in the journal."""
     paused: _builtins.bool
     """Whether its own clock stands still."""
+    forked_from_session_id: _builtins.str
+    """The session that it was forked from; empty if it was not."""
+    forked_from_turn_id: _builtins.str
+    """The turn at which it was forked; empty for the root."""
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp:
         """When it began."""
@@ -299,10 +305,12 @@ class Session(_message.Message):
         tip_turn_id: _builtins.str = ...,
         keeps_text: _builtins.bool = ...,
         paused: _builtins.bool = ...,
+        forked_from_session_id: _builtins.str = ...,
+        forked_from_turn_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "keeps_text", b"keeps_text", "paused", b"paused", "session_id", b"session_id", "temperament", b"temperament", "temperament_digest", b"temperament_digest", "tip_turn_id", b"tip_turn_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "forked_from_session_id", b"forked_from_session_id", "forked_from_turn_id", b"forked_from_turn_id", "keeps_text", b"keeps_text", "paused", b"paused", "session_id", b"session_id", "temperament", b"temperament", "temperament_digest", b"temperament_digest", "tip_turn_id", b"tip_turn_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -635,6 +643,60 @@ class AddStimulusResponse(_message.Message):
 Global___AddStimulusResponse: _TypeAlias = AddStimulusResponse  # noqa: Y015
 
 @_typing.final
+class RetractStimulusRequest(_message.Message):
+    """A request to take a stimulus back."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSION_ID_FIELD_NUMBER: _builtins.int
+    STIMULUS_ID_FIELD_NUMBER: _builtins.int
+    session_id: _builtins.str
+    """The conversation."""
+    stimulus_id: _builtins.str
+    """The stimulus. Its id stays used: added again it counts as a duplicate, and is not felt."""
+    def __init__(
+        self,
+        *,
+        session_id: _builtins.str = ...,
+        stimulus_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["session_id", b"session_id", "stimulus_id", b"stimulus_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RetractStimulusRequest: _TypeAlias = RetractStimulusRequest  # noqa: Y015
+
+@_typing.final
+class RetractStimulusResponse(_message.Message):
+    """What taking it back led to."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATE_FIELD_NUMBER: _builtins.int
+    DUPLICATE_FIELD_NUMBER: _builtins.int
+    duplicate: _builtins.bool
+    """True if it had been taken back before."""
+    @_builtins.property
+    def state(self) -> Global___State:
+        """The state at the session's tip, now."""
+
+    def __init__(
+        self,
+        *,
+        state: Global___State | None = ...,
+        duplicate: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["state", b"state"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["duplicate", b"duplicate", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RetractStimulusResponse: _TypeAlias = RetractStimulusResponse  # noqa: Y015
+
+@_typing.final
 class ExplainRequest(_message.Message):
     """A request to explain a state."""
 
@@ -685,7 +747,9 @@ class ExplainResponse(_message.Message):
 
     @_builtins.property
     def contributions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Contribution]:
-        """What each stimulus still contributes, largest first."""
+        """What each stimulus still contributes, largest first: by the sum of the sizes of its shares, in level units. Together with the
+        remainder they add up to the state before the squash, which is what keeps levels within 0 to 100 and moods within -1 to 1.
+        """
 
     @_builtins.property
     def remainder(self) -> Global___Contribution:
@@ -739,7 +803,7 @@ class Contribution(_message.Message):
 
     @_builtins.property
     def half_life_left(self) -> _duration_pb2.Duration:
-        """How long until half of what is left of it has gone."""
+        """How long until half of what is left of it in the hormones has gone, while the session's clock runs. Unset in a remainder."""
 
     def __init__(
         self,
@@ -775,7 +839,7 @@ class Share(_message.Message):
     """The signed share."""
     @_builtins.property
     def axes(self) -> _containers.RepeatedCompositeFieldContainer[Global___AxisShare]:
-        """The part of it that each axis of the reading brought, where it came from a reading."""
+        """The parts of it, by what in the reading or event brought them. Empty in a remainder."""
 
     def __init__(
         self,
@@ -801,7 +865,7 @@ class AxisShare(_message.Message):
     AXIS_FIELD_NUMBER: _builtins.int
     VALUE_FIELD_NUMBER: _builtins.int
     axis: _builtins.str
-    """valence, intimacy or tension, or an event's name."""
+    """valence, intimacy or tension, an emotion's label, or an event's name."""
     value: _builtins.float
     """The signed part."""
     def __init__(
@@ -856,6 +920,9 @@ class ForkResponse(_message.Message):
 
     SESSION_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
+    EXISTED_FIELD_NUMBER: _builtins.int
+    existed: _builtins.bool
+    """True if it was there already."""
     @_builtins.property
     def session(self) -> Global___Session:
         """The new session."""
@@ -869,10 +936,11 @@ class ForkResponse(_message.Message):
         *,
         session: Global___Session | None = ...,
         state: Global___State | None = ...,
+        existed: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["session", b"session", "state", b"state"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["session", b"session", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["existed", b"existed", "session", b"session", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -922,7 +990,7 @@ class RewindResponse(_message.Message):
 
     @_builtins.property
     def abandoned_turn_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Ids of the turns that were left behind."""
+        """Ids of the turns that were left behind, in the order of their recording; of more than 1,000 the last. ListTurns marks all."""
 
     def __init__(
         self,
@@ -972,6 +1040,9 @@ class PauseResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     STATE_FIELD_NUMBER: _builtins.int
+    PAUSE_ID_FIELD_NUMBER: _builtins.int
+    pause_id: _builtins.str
+    """The pause, for Resume."""
     @_builtins.property
     def state(self) -> Global___State:
         """The state, which now stands still."""
@@ -980,10 +1051,11 @@ class PauseResponse(_message.Message):
         self,
         *,
         state: Global___State | None = ...,
+        pause_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["state", b"state"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["pause_id", b"pause_id", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1001,7 +1073,7 @@ class ResumeRequest(_message.Message):
     session_id: _builtins.str
     """The conversation."""
     pause_id: _builtins.str
-    """The pause that ends; empty for the one that is open."""
+    """The pause that ends; empty for every one that is open, which may be none."""
     def __init__(
         self,
         *,
@@ -1051,19 +1123,22 @@ class ReplayRequest(_message.Message):
     TEMPERAMENT_FIELD_NUMBER: _builtins.int
     READINGS_FIELD_NUMBER: _builtins.int
     INTERVAL_FIELD_NUMBER: _builtins.int
+    TEMPERAMENT_TEXT_FIELD_NUMBER: _builtins.int
     session_id: _builtins.str
     """The conversation."""
     turn_id: _builtins.str
     """The turn at the end of the path; empty for the tip."""
     temperament: _builtins.str
-    """Another temperament to compare with; empty for the session's own."""
+    """Another temperament to compare with, as it is now; empty for the one that the session began with."""
+    temperament_text: _builtins.str
+    """Instead of a name, the text of a temperament's file: TOML, at most 262,144 bytes."""
     @_builtins.property
     def readings(self) -> _containers.RepeatedCompositeFieldContainer[Global___Stimulus]:
-        """Readings to take instead of those recorded, for the stimuli with the same ids."""
+        """Readings to take instead of those recorded, for the stimuli with the same ids on the path. Their time and place stay."""
 
     @_builtins.property
     def interval(self) -> _duration_pb2.Duration:
-        """Distance of the points between facts, at least 1 s; unset for points at facts only."""
+        """Distance of the points between facts, at least 1 s; unset for points at facts only. At most 100,000 such points."""
 
     def __init__(
         self,
@@ -1073,10 +1148,11 @@ class ReplayRequest(_message.Message):
         temperament: _builtins.str = ...,
         readings: _abc.Iterable[Global___Stimulus] | None = ...,
         interval: _duration_pb2.Duration | None = ...,
+        temperament_text: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["interval", b"interval"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["interval", b"interval", "readings", b"readings", "session_id", b"session_id", "temperament", b"temperament", "turn_id", b"turn_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["interval", b"interval", "readings", b"readings", "session_id", b"session_id", "temperament", b"temperament", "temperament_text", b"temperament_text", "turn_id", b"turn_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1090,6 +1166,9 @@ class ReplayResponse(_message.Message):
 
     RECORDED_FIELD_NUMBER: _builtins.int
     REPLAYED_FIELD_NUMBER: _builtins.int
+    CAUSE_TURN_ID_FIELD_NUMBER: _builtins.int
+    cause_turn_id: _builtins.str
+    """The turn whose words, or whose stimulus, stand at this point; empty between facts, and at what was felt at the root."""
     @_builtins.property
     def recorded(self) -> Global___State:
         """As recorded."""
@@ -1103,10 +1182,11 @@ class ReplayResponse(_message.Message):
         *,
         recorded: Global___State | None = ...,
         replayed: Global___State | None = ...,
+        cause_turn_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["recorded", b"recorded", "replayed", b"replayed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["recorded", b"recorded", "replayed", b"replayed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause_turn_id", b"cause_turn_id", "recorded", b"recorded", "replayed", b"replayed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1204,14 +1284,14 @@ Global___WatchStateRequest: _TypeAlias = WatchStateRequest  # noqa: Y015
 
 @_typing.final
 class WatchStateResponse(_message.Message):
-    """A state, as it changed."""
+    """A state, as it changed. A reader who is slower than the changes gets the latest state and none of those between."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     STATE_FIELD_NUMBER: _builtins.int
     CAUSE_TURN_ID_FIELD_NUMBER: _builtins.int
     cause_turn_id: _builtins.str
-    """The turn of the fact that was recorded; empty where time alone has passed."""
+    """The turn of the fact that was recorded last; empty where time alone has passed, and for a fact that belongs to no turn."""
     @_builtins.property
     def state(self) -> Global___State:
         """The state at the tip, now."""
@@ -1254,7 +1334,7 @@ Global___ExportSessionRequest: _TypeAlias = ExportSessionRequest  # noqa: Y015
 
 @_typing.final
 class ExportSessionResponse(_message.Message):
-    """One fact of a session."""
+    """One fact of a session. The first line says how it was opened, the last how many facts there were."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1273,6 +1353,70 @@ class ExportSessionResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ExportSessionResponse: _TypeAlias = ExportSessionResponse  # noqa: Y015
+
+@_typing.final
+class ImportSessionRequest(_message.Message):
+    """One fact of a session that is to be imported."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JSON_LINE_FIELD_NUMBER: _builtins.int
+    SESSION_ID_FIELD_NUMBER: _builtins.int
+    json_line: _builtins.str
+    """A line of an export, in its place. A line that cannot be used is refused with its number, also as ErrorInfo's "line"."""
+    session_id: _builtins.str
+    """In the first message: the id to import it under; empty for its own."""
+    def __init__(
+        self,
+        *,
+        json_line: _builtins.str = ...,
+        session_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["json_line", b"json_line", "session_id", b"session_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportSessionRequest: _TypeAlias = ImportSessionRequest  # noqa: Y015
+
+@_typing.final
+class ImportSessionResponse(_message.Message):
+    """The session that was imported, or that was there already."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSION_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    EXISTED_FIELD_NUMBER: _builtins.int
+    FACTS_FIELD_NUMBER: _builtins.int
+    existed: _builtins.bool
+    """True if it was there already, with the same facts."""
+    facts: _builtins.int
+    """How many facts it has."""
+    @_builtins.property
+    def session(self) -> Global___Session:
+        """The session."""
+
+    @_builtins.property
+    def state(self) -> Global___State:
+        """Its state now."""
+
+    def __init__(
+        self,
+        *,
+        session: Global___Session | None = ...,
+        state: Global___State | None = ...,
+        existed: _builtins.bool = ...,
+        facts: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["session", b"session", "state", b"state"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["existed", b"existed", "facts", b"facts", "session", b"session", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportSessionResponse: _TypeAlias = ImportSessionResponse  # noqa: Y015
 
 @_typing.final
 class DeleteSessionRequest(_message.Message):
@@ -1304,7 +1448,7 @@ class DeleteSessionResponse(_message.Message):
 
     DELETED_FACTS_FIELD_NUMBER: _builtins.int
     deleted_facts: _builtins.int
-    """How many facts were deleted; 0 if there were none."""
+    """How many facts were deleted, the opening included; 0 if there was no such session."""
     def __init__(
         self,
         *,

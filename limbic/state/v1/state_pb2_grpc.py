@@ -30,10 +30,12 @@ class StateEngineServiceStub:
     what happened until then. Readings may arrive late, twice or out of order; the state is the same.
 
     Besides BadRequest details on INVALID_ARGUMENT, errors carry an ErrorInfo of domain "limbic" with one of these reasons:
-    SESSION_NOT_FOUND, TURN_NOT_FOUND, TEMPERAMENT_NOT_FOUND (NOT_FOUND)
-    SESSION_EXISTS, TURN_EXISTS, STIMULUS_EXISTS (ALREADY_EXISTS)   the id was used before with other content; the first stands
+    SESSION_NOT_FOUND, TURN_NOT_FOUND, STIMULUS_NOT_FOUND, PAUSE_NOT_FOUND, TEMPERAMENT_NOT_FOUND (NOT_FOUND)
+    SESSION_EXISTS, TURN_EXISTS, STIMULUS_EXISTS, PAUSE_EXISTS, REWIND_EXISTS (ALREADY_EXISTS)
+    the id was used before with other content; the first stands
     JOURNAL_UNAVAILABLE (UNAVAILABLE, with RetryInfo)               the journal could not be written; nothing was recorded
     JOURNAL_BUSY (RESOURCE_EXHAUSTED, with RetryInfo)               the write queue is full; nothing was recorded
+    JOURNAL_CORRUPT (DATA_LOSS)                                     the journal is damaged; a copy of it has to be put back
     SERVER_DRAINING (UNAVAILABLE, with RetryInfo)                   the server is going down
     LIMIT_EXCEEDED (RESOURCE_EXHAUSTED)                             a session holds as many facts as it may
     INTERNAL_ERROR (INTERNAL)                                       a fault of ours; its error_id stands in the service's log
@@ -64,6 +66,11 @@ class StateEngineServiceStub:
                 '/limbic.state.v1.StateEngineService/AddStimulus',
                 request_serializer=limbic_dot_state_dot_v1_dot_state__pb2.AddStimulusRequest.SerializeToString,
                 response_deserializer=limbic_dot_state_dot_v1_dot_state__pb2.AddStimulusResponse.FromString,
+                _registered_method=True)
+        self.RetractStimulus = channel.unary_unary(
+                '/limbic.state.v1.StateEngineService/RetractStimulus',
+                request_serializer=limbic_dot_state_dot_v1_dot_state__pb2.RetractStimulusRequest.SerializeToString,
+                response_deserializer=limbic_dot_state_dot_v1_dot_state__pb2.RetractStimulusResponse.FromString,
                 _registered_method=True)
         self.Explain = channel.unary_unary(
                 '/limbic.state.v1.StateEngineService/Explain',
@@ -110,6 +117,11 @@ class StateEngineServiceStub:
                 request_serializer=limbic_dot_state_dot_v1_dot_state__pb2.ExportSessionRequest.SerializeToString,
                 response_deserializer=limbic_dot_state_dot_v1_dot_state__pb2.ExportSessionResponse.FromString,
                 _registered_method=True)
+        self.ImportSession = channel.stream_unary(
+                '/limbic.state.v1.StateEngineService/ImportSession',
+                request_serializer=limbic_dot_state_dot_v1_dot_state__pb2.ImportSessionRequest.SerializeToString,
+                response_deserializer=limbic_dot_state_dot_v1_dot_state__pb2.ImportSessionResponse.FromString,
+                _registered_method=True)
         self.DeleteSession = channel.unary_unary(
                 '/limbic.state.v1.StateEngineService/DeleteSession',
                 request_serializer=limbic_dot_state_dot_v1_dot_state__pb2.DeleteSessionRequest.SerializeToString,
@@ -122,10 +134,12 @@ class StateEngineServiceServicer:
     what happened until then. Readings may arrive late, twice or out of order; the state is the same.
 
     Besides BadRequest details on INVALID_ARGUMENT, errors carry an ErrorInfo of domain "limbic" with one of these reasons:
-    SESSION_NOT_FOUND, TURN_NOT_FOUND, TEMPERAMENT_NOT_FOUND (NOT_FOUND)
-    SESSION_EXISTS, TURN_EXISTS, STIMULUS_EXISTS (ALREADY_EXISTS)   the id was used before with other content; the first stands
+    SESSION_NOT_FOUND, TURN_NOT_FOUND, STIMULUS_NOT_FOUND, PAUSE_NOT_FOUND, TEMPERAMENT_NOT_FOUND (NOT_FOUND)
+    SESSION_EXISTS, TURN_EXISTS, STIMULUS_EXISTS, PAUSE_EXISTS, REWIND_EXISTS (ALREADY_EXISTS)
+    the id was used before with other content; the first stands
     JOURNAL_UNAVAILABLE (UNAVAILABLE, with RetryInfo)               the journal could not be written; nothing was recorded
     JOURNAL_BUSY (RESOURCE_EXHAUSTED, with RetryInfo)               the write queue is full; nothing was recorded
+    JOURNAL_CORRUPT (DATA_LOSS)                                     the journal is damaged; a copy of it has to be put back
     SERVER_DRAINING (UNAVAILABLE, with RetryInfo)                   the server is going down
     LIMIT_EXCEEDED (RESOURCE_EXHAUSTED)                             a session holds as many facts as it may
     INTERNAL_ERROR (INTERNAL)                                       a fault of ours; its error_id stands in the service's log
@@ -159,6 +173,14 @@ class StateEngineServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RetractStimulus(self, request, context):
+        """Takes a stimulus back: every state is then as if it had never happened. Idempotent by stimulus_id, and for good.
+        It is not Rewind, which leaves turns and changes no state at any turn.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Explain(self, request, context):
         """Says what each utterance still contributes to the state, largest first.
         """
@@ -167,28 +189,32 @@ class StateEngineServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Fork(self, request, context):
-        """Makes a new session that begins with another one's path to a turn. Idempotent by new_session_id.
+        """Makes a new session that begins with another one's path to a turn: its turns, what they made felt until now, and its pauses.
+        From then on they are two: what comes later to either, also a late reading of a turn that both have, does not reach the
+        other. Idempotent by new_session_id.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Rewind(self, request, context):
-        """Moves a session's tip to another of its turns. What it leaves is kept, marked. Idempotent by rewind_id.
+        """Moves a session's tip to another of its turns. What it leaves is kept, marked as abandoned until the tip comes back to it.
+        Idempotent by rewind_id.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Pause(self, request, context):
-        """Stops a session's own clock: an announced absence. Idempotent by pause_id.
+        """Stops a session's own clock: an announced absence. It may be announced late. Where pauses overlap, the time they share
+        counts once. Idempotent by pause_id.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Resume(self, request, context):
-        """Lets a session's own clock run again. Idempotent by pause_id.
+        """Lets a session's own clock run again, once no pause is open any more. Idempotent by pause_id.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -222,8 +248,17 @@ class StateEngineServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ImportSession(self, request_iterator, context):
+        """Makes a session from what ExportSession sent, here or elsewhere: all of it or, where a line cannot be used, nothing. A stream of
+        lines and no single message, because a long session is larger than a message may be. Idempotent by the session's id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def DeleteSession(self, request, context):
-        """Deletes a session and leaves nothing of it behind.
+        """Deletes a session and leaves nothing of it behind. Forks of it are sessions of their own and stay. JOURNAL_UNAVAILABLE may also
+        mean that its facts are gone but not yet every trace of them in the journal's files; the same call completes that.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -251,6 +286,11 @@ def add_StateEngineServiceServicer_to_server(servicer, server):
                     servicer.AddStimulus,
                     request_deserializer=limbic_dot_state_dot_v1_dot_state__pb2.AddStimulusRequest.FromString,
                     response_serializer=limbic_dot_state_dot_v1_dot_state__pb2.AddStimulusResponse.SerializeToString,
+            ),
+            'RetractStimulus': grpc.unary_unary_rpc_method_handler(
+                    servicer.RetractStimulus,
+                    request_deserializer=limbic_dot_state_dot_v1_dot_state__pb2.RetractStimulusRequest.FromString,
+                    response_serializer=limbic_dot_state_dot_v1_dot_state__pb2.RetractStimulusResponse.SerializeToString,
             ),
             'Explain': grpc.unary_unary_rpc_method_handler(
                     servicer.Explain,
@@ -297,6 +337,11 @@ def add_StateEngineServiceServicer_to_server(servicer, server):
                     request_deserializer=limbic_dot_state_dot_v1_dot_state__pb2.ExportSessionRequest.FromString,
                     response_serializer=limbic_dot_state_dot_v1_dot_state__pb2.ExportSessionResponse.SerializeToString,
             ),
+            'ImportSession': grpc.stream_unary_rpc_method_handler(
+                    servicer.ImportSession,
+                    request_deserializer=limbic_dot_state_dot_v1_dot_state__pb2.ImportSessionRequest.FromString,
+                    response_serializer=limbic_dot_state_dot_v1_dot_state__pb2.ImportSessionResponse.SerializeToString,
+            ),
             'DeleteSession': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteSession,
                     request_deserializer=limbic_dot_state_dot_v1_dot_state__pb2.DeleteSessionRequest.FromString,
@@ -315,10 +360,12 @@ class StateEngineService:
     what happened until then. Readings may arrive late, twice or out of order; the state is the same.
 
     Besides BadRequest details on INVALID_ARGUMENT, errors carry an ErrorInfo of domain "limbic" with one of these reasons:
-    SESSION_NOT_FOUND, TURN_NOT_FOUND, TEMPERAMENT_NOT_FOUND (NOT_FOUND)
-    SESSION_EXISTS, TURN_EXISTS, STIMULUS_EXISTS (ALREADY_EXISTS)   the id was used before with other content; the first stands
+    SESSION_NOT_FOUND, TURN_NOT_FOUND, STIMULUS_NOT_FOUND, PAUSE_NOT_FOUND, TEMPERAMENT_NOT_FOUND (NOT_FOUND)
+    SESSION_EXISTS, TURN_EXISTS, STIMULUS_EXISTS, PAUSE_EXISTS, REWIND_EXISTS (ALREADY_EXISTS)
+    the id was used before with other content; the first stands
     JOURNAL_UNAVAILABLE (UNAVAILABLE, with RetryInfo)               the journal could not be written; nothing was recorded
     JOURNAL_BUSY (RESOURCE_EXHAUSTED, with RetryInfo)               the write queue is full; nothing was recorded
+    JOURNAL_CORRUPT (DATA_LOSS)                                     the journal is damaged; a copy of it has to be put back
     SERVER_DRAINING (UNAVAILABLE, with RetryInfo)                   the server is going down
     LIMIT_EXCEEDED (RESOURCE_EXHAUSTED)                             a session holds as many facts as it may
     INTERNAL_ERROR (INTERNAL)                                       a fault of ours; its error_id stands in the service's log
@@ -422,6 +469,33 @@ class StateEngineService:
             '/limbic.state.v1.StateEngineService/AddStimulus',
             limbic_dot_state_dot_v1_dot_state__pb2.AddStimulusRequest.SerializeToString,
             limbic_dot_state_dot_v1_dot_state__pb2.AddStimulusResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RetractStimulus(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/limbic.state.v1.StateEngineService/RetractStimulus',
+            limbic_dot_state_dot_v1_dot_state__pb2.RetractStimulusRequest.SerializeToString,
+            limbic_dot_state_dot_v1_dot_state__pb2.RetractStimulusResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -665,6 +739,33 @@ class StateEngineService:
             '/limbic.state.v1.StateEngineService/ExportSession',
             limbic_dot_state_dot_v1_dot_state__pb2.ExportSessionRequest.SerializeToString,
             limbic_dot_state_dot_v1_dot_state__pb2.ExportSessionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ImportSession(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/limbic.state.v1.StateEngineService/ImportSession',
+            limbic_dot_state_dot_v1_dot_state__pb2.ImportSessionRequest.SerializeToString,
+            limbic_dot_state_dot_v1_dot_state__pb2.ImportSessionResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -31,10 +31,12 @@ class StateEngineServiceStub:
     what happened until then. Readings may arrive late, twice or out of order; the state is the same.
 
     Besides BadRequest details on INVALID_ARGUMENT, errors carry an ErrorInfo of domain "limbic" with one of these reasons:
-      SESSION_NOT_FOUND, TURN_NOT_FOUND, TEMPERAMENT_NOT_FOUND (NOT_FOUND)
-      SESSION_EXISTS, TURN_EXISTS, STIMULUS_EXISTS (ALREADY_EXISTS)   the id was used before with other content; the first stands
+      SESSION_NOT_FOUND, TURN_NOT_FOUND, STIMULUS_NOT_FOUND, PAUSE_NOT_FOUND, TEMPERAMENT_NOT_FOUND (NOT_FOUND)
+      SESSION_EXISTS, TURN_EXISTS, STIMULUS_EXISTS, PAUSE_EXISTS, REWIND_EXISTS (ALREADY_EXISTS)
+                                                                      the id was used before with other content; the first stands
       JOURNAL_UNAVAILABLE (UNAVAILABLE, with RetryInfo)               the journal could not be written; nothing was recorded
       JOURNAL_BUSY (RESOURCE_EXHAUSTED, with RetryInfo)               the write queue is full; nothing was recorded
+      JOURNAL_CORRUPT (DATA_LOSS)                                     the journal is damaged; a copy of it has to be put back
       SERVER_DRAINING (UNAVAILABLE, with RetryInfo)                   the server is going down
       LIMIT_EXCEEDED (RESOURCE_EXHAUSTED)                             a session holds as many facts as it may
       INTERNAL_ERROR (INTERNAL)                                       a fault of ours; its error_id stands in the service's log
@@ -52,16 +54,27 @@ class StateEngineServiceStub:
     """Records that something was said, with what it made felt if that is known already. Idempotent by turn_id."""
     AddStimulus: _grpc.UnaryUnaryMultiCallable[_state_pb2.AddStimulusRequest, _state_pb2.AddStimulusResponse]
     """Adds a stimulus to a turn, however late. Idempotent by stimulus_id."""
+    RetractStimulus: _grpc.UnaryUnaryMultiCallable[_state_pb2.RetractStimulusRequest, _state_pb2.RetractStimulusResponse]
+    """Takes a stimulus back: every state is then as if it had never happened. Idempotent by stimulus_id, and for good.
+    It is not Rewind, which leaves turns and changes no state at any turn.
+    """
     Explain: _grpc.UnaryUnaryMultiCallable[_state_pb2.ExplainRequest, _state_pb2.ExplainResponse]
     """Says what each utterance still contributes to the state, largest first."""
     Fork: _grpc.UnaryUnaryMultiCallable[_state_pb2.ForkRequest, _state_pb2.ForkResponse]
-    """Makes a new session that begins with another one's path to a turn. Idempotent by new_session_id."""
+    """Makes a new session that begins with another one's path to a turn: its turns, what they made felt until now, and its pauses.
+    From then on they are two: what comes later to either, also a late reading of a turn that both have, does not reach the
+    other. Idempotent by new_session_id.
+    """
     Rewind: _grpc.UnaryUnaryMultiCallable[_state_pb2.RewindRequest, _state_pb2.RewindResponse]
-    """Moves a session's tip to another of its turns. What it leaves is kept, marked. Idempotent by rewind_id."""
+    """Moves a session's tip to another of its turns. What it leaves is kept, marked as abandoned until the tip comes back to it.
+    Idempotent by rewind_id.
+    """
     Pause: _grpc.UnaryUnaryMultiCallable[_state_pb2.PauseRequest, _state_pb2.PauseResponse]
-    """Stops a session's own clock: an announced absence. Idempotent by pause_id."""
+    """Stops a session's own clock: an announced absence. It may be announced late. Where pauses overlap, the time they share
+    counts once. Idempotent by pause_id.
+    """
     Resume: _grpc.UnaryUnaryMultiCallable[_state_pb2.ResumeRequest, _state_pb2.ResumeResponse]
-    """Lets a session's own clock run again. Idempotent by pause_id."""
+    """Lets a session's own clock run again, once no pause is open any more. Idempotent by pause_id."""
     Replay: _grpc.UnaryStreamMultiCallable[_state_pb2.ReplayRequest, _state_pb2.ReplayResponse]
     """Computes a session's curve anew from the journal, if asked under another temperament or with other readings."""
     ListTurns: _grpc.UnaryUnaryMultiCallable[_state_pb2.ListTurnsRequest, _state_pb2.ListTurnsResponse]
@@ -70,8 +83,14 @@ class StateEngineServiceStub:
     """Sends the state whenever something is recorded, and at an interval in between."""
     ExportSession: _grpc.UnaryStreamMultiCallable[_state_pb2.ExportSessionRequest, _state_pb2.ExportSessionResponse]
     """Sends every fact of a session, in the form in which it can be imported again."""
+    ImportSession: _grpc.StreamUnaryMultiCallable[_state_pb2.ImportSessionRequest, _state_pb2.ImportSessionResponse]
+    """Makes a session from what ExportSession sent, here or elsewhere: all of it or, where a line cannot be used, nothing. A stream of
+    lines and no single message, because a long session is larger than a message may be. Idempotent by the session's id.
+    """
     DeleteSession: _grpc.UnaryUnaryMultiCallable[_state_pb2.DeleteSessionRequest, _state_pb2.DeleteSessionResponse]
-    """Deletes a session and leaves nothing of it behind."""
+    """Deletes a session and leaves nothing of it behind. Forks of it are sessions of their own and stay. JOURNAL_UNAVAILABLE may also
+    mean that its facts are gone but not yet every trace of them in the journal's files; the same call completes that.
+    """
 
 @_typing.type_check_only
 class StateEngineServiceAsyncStub(StateEngineServiceStub):
@@ -79,10 +98,12 @@ class StateEngineServiceAsyncStub(StateEngineServiceStub):
     what happened until then. Readings may arrive late, twice or out of order; the state is the same.
 
     Besides BadRequest details on INVALID_ARGUMENT, errors carry an ErrorInfo of domain "limbic" with one of these reasons:
-      SESSION_NOT_FOUND, TURN_NOT_FOUND, TEMPERAMENT_NOT_FOUND (NOT_FOUND)
-      SESSION_EXISTS, TURN_EXISTS, STIMULUS_EXISTS (ALREADY_EXISTS)   the id was used before with other content; the first stands
+      SESSION_NOT_FOUND, TURN_NOT_FOUND, STIMULUS_NOT_FOUND, PAUSE_NOT_FOUND, TEMPERAMENT_NOT_FOUND (NOT_FOUND)
+      SESSION_EXISTS, TURN_EXISTS, STIMULUS_EXISTS, PAUSE_EXISTS, REWIND_EXISTS (ALREADY_EXISTS)
+                                                                      the id was used before with other content; the first stands
       JOURNAL_UNAVAILABLE (UNAVAILABLE, with RetryInfo)               the journal could not be written; nothing was recorded
       JOURNAL_BUSY (RESOURCE_EXHAUSTED, with RetryInfo)               the write queue is full; nothing was recorded
+      JOURNAL_CORRUPT (DATA_LOSS)                                     the journal is damaged; a copy of it has to be put back
       SERVER_DRAINING (UNAVAILABLE, with RetryInfo)                   the server is going down
       LIMIT_EXCEEDED (RESOURCE_EXHAUSTED)                             a session holds as many facts as it may
       INTERNAL_ERROR (INTERNAL)                                       a fault of ours; its error_id stands in the service's log
@@ -97,16 +118,27 @@ class StateEngineServiceAsyncStub(StateEngineServiceStub):
     """Records that something was said, with what it made felt if that is known already. Idempotent by turn_id."""
     AddStimulus: _aio.UnaryUnaryMultiCallable[_state_pb2.AddStimulusRequest, _state_pb2.AddStimulusResponse]  # type: ignore[assignment]
     """Adds a stimulus to a turn, however late. Idempotent by stimulus_id."""
+    RetractStimulus: _aio.UnaryUnaryMultiCallable[_state_pb2.RetractStimulusRequest, _state_pb2.RetractStimulusResponse]  # type: ignore[assignment]
+    """Takes a stimulus back: every state is then as if it had never happened. Idempotent by stimulus_id, and for good.
+    It is not Rewind, which leaves turns and changes no state at any turn.
+    """
     Explain: _aio.UnaryUnaryMultiCallable[_state_pb2.ExplainRequest, _state_pb2.ExplainResponse]  # type: ignore[assignment]
     """Says what each utterance still contributes to the state, largest first."""
     Fork: _aio.UnaryUnaryMultiCallable[_state_pb2.ForkRequest, _state_pb2.ForkResponse]  # type: ignore[assignment]
-    """Makes a new session that begins with another one's path to a turn. Idempotent by new_session_id."""
+    """Makes a new session that begins with another one's path to a turn: its turns, what they made felt until now, and its pauses.
+    From then on they are two: what comes later to either, also a late reading of a turn that both have, does not reach the
+    other. Idempotent by new_session_id.
+    """
     Rewind: _aio.UnaryUnaryMultiCallable[_state_pb2.RewindRequest, _state_pb2.RewindResponse]  # type: ignore[assignment]
-    """Moves a session's tip to another of its turns. What it leaves is kept, marked. Idempotent by rewind_id."""
+    """Moves a session's tip to another of its turns. What it leaves is kept, marked as abandoned until the tip comes back to it.
+    Idempotent by rewind_id.
+    """
     Pause: _aio.UnaryUnaryMultiCallable[_state_pb2.PauseRequest, _state_pb2.PauseResponse]  # type: ignore[assignment]
-    """Stops a session's own clock: an announced absence. Idempotent by pause_id."""
+    """Stops a session's own clock: an announced absence. It may be announced late. Where pauses overlap, the time they share
+    counts once. Idempotent by pause_id.
+    """
     Resume: _aio.UnaryUnaryMultiCallable[_state_pb2.ResumeRequest, _state_pb2.ResumeResponse]  # type: ignore[assignment]
-    """Lets a session's own clock run again. Idempotent by pause_id."""
+    """Lets a session's own clock run again, once no pause is open any more. Idempotent by pause_id."""
     Replay: _aio.UnaryStreamMultiCallable[_state_pb2.ReplayRequest, _state_pb2.ReplayResponse]  # type: ignore[assignment]
     """Computes a session's curve anew from the journal, if asked under another temperament or with other readings."""
     ListTurns: _aio.UnaryUnaryMultiCallable[_state_pb2.ListTurnsRequest, _state_pb2.ListTurnsResponse]  # type: ignore[assignment]
@@ -115,18 +147,26 @@ class StateEngineServiceAsyncStub(StateEngineServiceStub):
     """Sends the state whenever something is recorded, and at an interval in between."""
     ExportSession: _aio.UnaryStreamMultiCallable[_state_pb2.ExportSessionRequest, _state_pb2.ExportSessionResponse]  # type: ignore[assignment]
     """Sends every fact of a session, in the form in which it can be imported again."""
+    ImportSession: _aio.StreamUnaryMultiCallable[_state_pb2.ImportSessionRequest, _state_pb2.ImportSessionResponse]  # type: ignore[assignment]
+    """Makes a session from what ExportSession sent, here or elsewhere: all of it or, where a line cannot be used, nothing. A stream of
+    lines and no single message, because a long session is larger than a message may be. Idempotent by the session's id.
+    """
     DeleteSession: _aio.UnaryUnaryMultiCallable[_state_pb2.DeleteSessionRequest, _state_pb2.DeleteSessionResponse]  # type: ignore[assignment]
-    """Deletes a session and leaves nothing of it behind."""
+    """Deletes a session and leaves nothing of it behind. Forks of it are sessions of their own and stay. JOURNAL_UNAVAILABLE may also
+    mean that its facts are gone but not yet every trace of them in the journal's files; the same call completes that.
+    """
 
 class StateEngineServiceServicer:
     """Keeps hormone levels for conversations, as a law and not a loop: the state at any moment is computed exactly from
     what happened until then. Readings may arrive late, twice or out of order; the state is the same.
 
     Besides BadRequest details on INVALID_ARGUMENT, errors carry an ErrorInfo of domain "limbic" with one of these reasons:
-      SESSION_NOT_FOUND, TURN_NOT_FOUND, TEMPERAMENT_NOT_FOUND (NOT_FOUND)
-      SESSION_EXISTS, TURN_EXISTS, STIMULUS_EXISTS (ALREADY_EXISTS)   the id was used before with other content; the first stands
+      SESSION_NOT_FOUND, TURN_NOT_FOUND, STIMULUS_NOT_FOUND, PAUSE_NOT_FOUND, TEMPERAMENT_NOT_FOUND (NOT_FOUND)
+      SESSION_EXISTS, TURN_EXISTS, STIMULUS_EXISTS, PAUSE_EXISTS, REWIND_EXISTS (ALREADY_EXISTS)
+                                                                      the id was used before with other content; the first stands
       JOURNAL_UNAVAILABLE (UNAVAILABLE, with RetryInfo)               the journal could not be written; nothing was recorded
       JOURNAL_BUSY (RESOURCE_EXHAUSTED, with RetryInfo)               the write queue is full; nothing was recorded
+      JOURNAL_CORRUPT (DATA_LOSS)                                     the journal is damaged; a copy of it has to be put back
       SERVER_DRAINING (UNAVAILABLE, with RetryInfo)                   the server is going down
       LIMIT_EXCEEDED (RESOURCE_EXHAUSTED)                             a session holds as many facts as it may
       INTERNAL_ERROR (INTERNAL)                                       a fault of ours; its error_id stands in the service's log
@@ -160,6 +200,15 @@ class StateEngineServiceServicer:
     ) -> _typing.Union[_state_pb2.AddStimulusResponse, _abc.Awaitable[_state_pb2.AddStimulusResponse]]:
         """Adds a stimulus to a turn, however late. Idempotent by stimulus_id."""
 
+    def RetractStimulus(
+        self,
+        request: _state_pb2.RetractStimulusRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_state_pb2.RetractStimulusResponse, _abc.Awaitable[_state_pb2.RetractStimulusResponse]]:
+        """Takes a stimulus back: every state is then as if it had never happened. Idempotent by stimulus_id, and for good.
+        It is not Rewind, which leaves turns and changes no state at any turn.
+        """
+
     def Explain(
         self,
         request: _state_pb2.ExplainRequest,
@@ -172,28 +221,35 @@ class StateEngineServiceServicer:
         request: _state_pb2.ForkRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_state_pb2.ForkResponse, _abc.Awaitable[_state_pb2.ForkResponse]]:
-        """Makes a new session that begins with another one's path to a turn. Idempotent by new_session_id."""
+        """Makes a new session that begins with another one's path to a turn: its turns, what they made felt until now, and its pauses.
+        From then on they are two: what comes later to either, also a late reading of a turn that both have, does not reach the
+        other. Idempotent by new_session_id.
+        """
 
     def Rewind(
         self,
         request: _state_pb2.RewindRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_state_pb2.RewindResponse, _abc.Awaitable[_state_pb2.RewindResponse]]:
-        """Moves a session's tip to another of its turns. What it leaves is kept, marked. Idempotent by rewind_id."""
+        """Moves a session's tip to another of its turns. What it leaves is kept, marked as abandoned until the tip comes back to it.
+        Idempotent by rewind_id.
+        """
 
     def Pause(
         self,
         request: _state_pb2.PauseRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_state_pb2.PauseResponse, _abc.Awaitable[_state_pb2.PauseResponse]]:
-        """Stops a session's own clock: an announced absence. Idempotent by pause_id."""
+        """Stops a session's own clock: an announced absence. It may be announced late. Where pauses overlap, the time they share
+        counts once. Idempotent by pause_id.
+        """
 
     def Resume(
         self,
         request: _state_pb2.ResumeRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_state_pb2.ResumeResponse, _abc.Awaitable[_state_pb2.ResumeResponse]]:
-        """Lets a session's own clock run again. Idempotent by pause_id."""
+        """Lets a session's own clock run again, once no pause is open any more. Idempotent by pause_id."""
 
     def Replay(
         self,
@@ -223,11 +279,22 @@ class StateEngineServiceServicer:
     ) -> _typing.Union[_abc.Iterator[_state_pb2.ExportSessionResponse], _abc.AsyncIterator[_state_pb2.ExportSessionResponse]]:
         """Sends every fact of a session, in the form in which it can be imported again."""
 
+    def ImportSession(
+        self,
+        request_iterator: _MaybeAsyncIterator[_state_pb2.ImportSessionRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_state_pb2.ImportSessionResponse, _abc.Awaitable[_state_pb2.ImportSessionResponse]]:
+        """Makes a session from what ExportSession sent, here or elsewhere: all of it or, where a line cannot be used, nothing. A stream of
+        lines and no single message, because a long session is larger than a message may be. Idempotent by the session's id.
+        """
+
     def DeleteSession(
         self,
         request: _state_pb2.DeleteSessionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_state_pb2.DeleteSessionResponse, _abc.Awaitable[_state_pb2.DeleteSessionResponse]]:
-        """Deletes a session and leaves nothing of it behind."""
+        """Deletes a session and leaves nothing of it behind. Forks of it are sessions of their own and stay. JOURNAL_UNAVAILABLE may also
+        mean that its facts are gone but not yet every trace of them in the journal's files; the same call completes that.
+        """
 
 def add_StateEngineServiceServicer_to_server(servicer: StateEngineServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
+from typing import NamedTuple
 
 from services.state_engine.causes import Cause, Reading
 
@@ -19,9 +20,16 @@ class Role(IntEnum):
     ASSISTANT = 2
 
 
+class ForkOrigin(NamedTuple):
+    """Where a session was forked from: another session, at one of its turns; "" for the root."""
+
+    session_id: str
+    turn_id: str
+
+
 @dataclass(frozen=True, slots=True)
 class SessionFact:
-    """A session was opened, under the temperament whose text is kept with it."""
+    """A session was opened, under the temperament whose text is kept with it; `forked_from` is None unless it is a fork."""
 
     session_id: str
     temperament: str
@@ -29,6 +37,7 @@ class SessionFact:
     temperament_text: str
     keep_text: bool
     created_ns: int
+    forked_from: ForkOrigin | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +70,45 @@ class StimulusFact:
         return self
 
 
-Fact = SessionFact | TurnFact | StimulusFact
+@dataclass(frozen=True, slots=True)
+class RetractionFact:
+    """A stimulus is not to count. It never counts again, whichever of the two comes first."""
+
+    stimulus_id: str
+    recorded_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class PauseFact:
+    """The session's own clock stands still from a moment on."""
+
+    pause_id: str
+    from_ns: int
+    recorded_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class ResumptionFact:
+    """A pause is over from a moment on."""
+
+    pause_id: str
+    from_ns: int
+    recorded_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class RewindFact:
+    """The session's tip was moved to a turn; "" for the root."""
+
+    rewind_id: str
+    turn_id: str
+    recorded_ns: int
+
+
+LaterFact = TurnFact | StimulusFact | RetractionFact | PauseFact | ResumptionFact | RewindFact
+"""What can be recorded of a session once it is open."""
+
+Fact = SessionFact | LaterFact
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +119,27 @@ class SessionLog:
         session: how it was opened.
         facts: what came then.
         revision: how many facts that is, with the opening.
+        key: the journal's own key of the session: another one where the id was deleted and is used again.
     """
 
     session: SessionFact
-    facts: Sequence[TurnFact | StimulusFact]
+    facts: Sequence[LaterFact]
     revision: int
+    key: int
+
+
+class Head(NamedTuple):
+    """Where a session's log ends: the journal's own key of the session, and the number of its last fact."""
+
+    key: int
+    revision: int
+
+
+class NumberedFact(NamedTuple):
+    """A fact and its number among the session's facts."""
+
+    sequence: int
+    fact: LaterFact
 
 
 @dataclass(frozen=True, slots=True)

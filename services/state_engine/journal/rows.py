@@ -3,14 +3,33 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterable
+from dataclasses import astuple, dataclass
 from functools import cache, lru_cache
+from heapq import merge
 from typing import Any, Final
 
 from services.state_engine.causes import AxisUncertainty, Cause, Emotions, Event, HeadIdentity, Reading
-from services.state_engine.journal.facts import Role, StimulusFact, TurnFact
+from services.state_engine.journal.facts import (
+    ForkOrigin,
+    LaterFact,
+    NumberedFact,
+    PauseFact,
+    ResumptionFact,
+    RetractionFact,
+    RewindFact,
+    Role,
+    SessionFact,
+    SessionLog,
+    StimulusFact,
+    TurnFact,
+)
 
 Row = tuple[Any, ...]
 
+SESSION_COLUMNS: Final = (
+    "session_id", "temperament", "temperament_digest", "keep_text", "created_ns", "forked_from_session_id", "forked_from_turn_id",
+)  # fmt: skip
 TURN_COLUMNS: Final = ("turn_id", "parent_turn_id", "role", "occurred_ns", "recorded_ns", "text", "cut")
 STIMULUS_COLUMNS: Final = (
     "stimulus_id", "turn_id", "occurred_ns", "recorded_ns",
@@ -20,6 +39,16 @@ STIMULUS_COLUMNS: Final = (
 )  # fmt: skip
 
 _READING_COLUMNS: Final = 14
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table of facts of one kind: its name, its columns besides session_key and sequence, and the way there and back."""
+
+    name: str
+    columns: tuple[str, ...]
+    row: Callable[[Any], Row]
+    fact: Callable[[Row], LaterFact]
 
 
 @cache
@@ -32,6 +61,38 @@ def insert_rows(table: str, columns: tuple[str, ...], rows: int) -> str:
     names = ("session_key", "sequence", *columns)
     row = f"({', '.join('?' * len(names))})"
     return f"INSERT INTO {table} ({', '.join(names)}) VALUES {', '.join([row] * rows)}"
+
+
+def session_row(session: SessionFact) -> Row:
+    """Return the values of SESSION_COLUMNS. The text of the temperament has a table of its own."""
+    origin = session.forked_from or (None, None)
+    return (
+        session.session_id,
+        session.temperament,
+        session.temperament_digest,
+        int(session.keep_text),
+        session.created_ns,
+        *origin,
+    )
+
+
+def session_of(row: Row) -> SessionFact:
+    """Return the fact that the text of its temperament and a row of SESSION_COLUMNS hold, in this order."""
+    text, session_id, temperament, digest, keep_text, created, *origin = row
+    forked_from = None if origin[0] is None else ForkOrigin(*origin)
+    return SessionFact(session_id, temperament, digest, text, bool(keep_text), created, forked_from)
+
+
+def log_of(key: int, session: SessionFact, found: Iterable[tuple[Table, Iterable[Row]]]) -> SessionLog:
+    """Return the log that the rows of all tables make up; sequence comes first in each row, and each table's are in its order."""
+    facts = in_order(found)
+    return SessionLog(session, [fact for _, fact in facts], facts[-1].sequence if facts else 1, key)
+
+
+def in_order(found: Iterable[tuple[Table, Iterable[Row]]]) -> list[NumberedFact]:
+    """Return the facts of several tables in the order in which they were recorded. Rows as in `log_of`."""
+    numbered = ([NumberedFact(row[0], table.fact(row[1:])) for row in rows] for table, rows in found)
+    return list(merge(*numbered, key=lambda one: one.sequence))
 
 
 def turn_row(turn: TurnFact) -> Row:
@@ -83,15 +144,24 @@ def stimulus_of(row: Row) -> StimulusFact:
 
 
 def _emotions_text(emotions: Emotions) -> str:
-    # A finite float's repr is the shortest JSON that reads back as the same float.
-    probabilities = ",".join(map(repr, emotions.probabilities))
-    active = ",".join([str(index) for index, is_active in enumerate(emotions.active) if is_active])
-    return f"[{_labels_text(emotions.labels)},[{probabilities}],[{active}]]"
+    # A finite float's repr is the shortest JSON that reads back as the same float, and a list's is its items'.
+    active = [index for index, is_active in enumerate(emotions.active) if is_active]
+    return f"[{_labels_text(emotions.labels)},{list(emotions.probabilities)},{active}]"
 
 
 def _emotions_of(text: str) -> Emotions:
-    labels, probabilities, active = json.loads(text)
-    return Emotions(tuple(labels), tuple(probabilities), tuple(index in active for index in range(len(labels))))
+    # What `_emotions_text` has written, taken apart by hand: most of the time that a long session needs to load would go into JSON.
+    labels_text, probabilities, active_text = text[2:-2].split("],[")
+    labels = _labels_of(labels_text)
+    active = [False] * len(labels)
+    for index in active_text.split(",") if active_text else ():
+        active[int(index)] = True
+    return Emotions(labels, tuple(map(float, probabilities.split(","))) if labels else (), tuple(active))
+
+
+@lru_cache(maxsize=64)
+def _labels_of(text: str) -> tuple[str, ...]:
+    return tuple(json.loads(f"[{text}]"))
 
 
 @lru_cache(maxsize=64)
@@ -117,3 +187,19 @@ def _cause(values: list[Any]) -> Cause:
         reasoning=reasoning,
         latency_ns=latency,
     )
+
+
+def _plain(name: str, columns: tuple[str, ...], kind: Callable[..., LaterFact]) -> Table:
+    # The columns are the fact's own fields, in order.
+    return Table(name, columns, astuple, lambda row: kind(*row))
+
+
+TABLES: Final[dict[type[LaterFact], Table]] = {
+    TurnFact: Table("turns", TURN_COLUMNS, turn_row, turn_of),
+    StimulusFact: Table("stimuli", STIMULUS_COLUMNS, stimulus_row, stimulus_of),
+    RetractionFact: _plain("retractions", ("stimulus_id", "recorded_ns"), RetractionFact),
+    PauseFact: _plain("pauses", ("pause_id", "from_ns", "recorded_ns"), PauseFact),
+    ResumptionFact: _plain("resumptions", ("pause_id", "from_ns", "recorded_ns"), ResumptionFact),
+    RewindFact: _plain("rewinds", ("rewind_id", "turn_id", "recorded_ns"), RewindFact),
+}
+"""Where each kind of fact is kept. Together they hold all that a session's log holds after its opening."""

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from services.state_engine.errors import JournalCorruptError, JournalUnavailableError
 from services.state_engine.journal.port import JournalOpenError
 
 Connect = Callable[[Path], sqlite3.Connection]
@@ -70,12 +71,21 @@ def connect(path: Path) -> sqlite3.Connection:
     connection.execute("PRAGMA foreign_keys = ON")
     # What is deleted is overwritten: it was somebody's words.
     connection.execute("PRAGMA secure_delete = ON")
+    # So were the pages that a large transaction sets aside; they must not go to a file elsewhere.
+    connection.execute("PRAGMA temp_store = MEMORY")
     return connection
 
 
 def error_name(error: sqlite3.Error) -> str:
     """Return what went wrong as a name, such as SQLITE_FULL: the message may quote values, which are private."""
     return str(getattr(error, "sqlite_errorname", type(error).__name__))
+
+
+def failure(error: sqlite3.Error, action: str) -> JournalCorruptError | JournalUnavailableError:
+    """Return what callers are told of an error; `action` is what could not be done."""
+    if getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        return JournalCorruptError()
+    return JournalUnavailableError(action)
 
 
 def path_of(url: str) -> Path:
@@ -86,5 +96,7 @@ def path_of(url: str) -> Path:
     """
     prefix = "sqlite:///"
     if not url.startswith(prefix) or len(url) == len(prefix):
-        raise JournalOpenError("state.journal_url: must be sqlite:///PATH (relative) or sqlite:////PATH (absolute)")
+        raise JournalOpenError(
+            "state.journal_url: must be sqlite:///PATH (relative), sqlite:////PATH (absolute) or postgresql://…"
+        )
     return Path(url.removeprefix(prefix))

@@ -6,16 +6,16 @@ import sqlite3
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Final
 
 from limbic.runtime.logs import get_logger
 from services.state_engine.errors import JournalUnavailableError, SessionNotFoundError
-from services.state_engine.journal.facts import SessionFact, TurnFact
+from services.state_engine.journal.batch import Rows
+from services.state_engine.journal.facts import Head, SessionFact
 from services.state_engine.journal.port import JournalConflictError
-from services.state_engine.journal.rows import STIMULUS_COLUMNS, TURN_COLUMNS, Row, insert_rows, stimulus_row, turn_row
-from services.state_engine.journal.sqlite_file import error_name
-from services.state_engine.journal.writer import Append, Outcome
+from services.state_engine.journal.rows import SESSION_COLUMNS, TABLES, insert_rows, session_row
+from services.state_engine.journal.sqlite_file import error_name, failure
+from services.state_engine.journal.writer import Append, Deletion, Outcome
 from services.state_engine.metrics import COMMIT_SECONDS
 
 _log = get_logger(__name__)
@@ -26,27 +26,8 @@ ROWS_PER_STATEMENT: Final = 500
 _CACHED_HEADS: Final = 100_000
 
 _LAST_SEQUENCE: Final = " UNION ALL ".join(
-    ["SELECT 1"]
-    + [
-        f"SELECT MAX(sequence) FROM {table} WHERE session_key = :key"
-        for table in ("turns", "stimuli", "retractions", "pauses", "resumptions", "rewinds")
-    ]
+    ["SELECT 1"] + [f"SELECT MAX(sequence) FROM {table.name} WHERE session_key = :key" for table in TABLES.values()]
 )
-
-
-@dataclass(frozen=True, slots=True)
-class _Head:
-    key: int
-    sequence: int
-
-
-@dataclass(slots=True)
-class _Rows:
-    """What one transaction adds, and where it leaves each session."""
-
-    heads: dict[str, _Head] = field(default_factory=dict)
-    turns: list[Row] = field(default_factory=list)
-    stimuli: list[Row] = field(default_factory=list)
 
 
 class SqliteWriter:
@@ -61,7 +42,9 @@ class SqliteWriter:
         self._connection = connection
         self._on_close = on_close
         # Where each session's log ends. Nobody else writes: the file is locked.
-        self._heads: OrderedDict[str, _Head] = OrderedDict()
+        self._heads: OrderedDict[str, Head] = OrderedDict()
+        # A process that was killed may have left what was deleted in the WAL.
+        self._clean = self._empty_wal()
 
     def write(self, batch: Sequence[Append]) -> list[Outcome]:
         """Make a batch durable and return one outcome for each of its appends."""
@@ -72,10 +55,27 @@ class SqliteWriter:
             # What became of it is for the file to say, not for our memory.
             self._heads.clear()
             _log.error("journal not written", error=error_name(error), appends=len(batch))
-            return [JournalUnavailableError("written") for _ in batch]
+            return [failure(error, "written") for _ in batch]
         finally:
             self._roll_back()
             COMMIT_SECONDS.observe(time.monotonic() - started)
+
+    def delete(self, deletion: Deletion) -> Outcome:
+        """Delete a session from the tables, and then from the WAL, which holds pages as they were before.
+
+        `secure_delete` overwrites what is freed in the file. A temperament that no session has any more goes too.
+        """
+        self._heads.pop(deletion.session_id, None)
+        try:
+            deleted = self._delete(deletion)
+            self._roll_back()
+            self._clean = (self._clean and not deleted) or self._empty_wal()
+        except sqlite3.Error as error:
+            _log.error("session not deleted", error=error_name(error))
+            return failure(error, "written")
+        finally:
+            self._roll_back()
+        return deleted if self._clean else JournalUnavailableError("cleaned of what was deleted")
 
     def close(self) -> None:
         """Close the connection, which folds the WAL into the file."""
@@ -91,7 +91,7 @@ class SqliteWriter:
             return self._one_by_one(batch)
 
     def _all_at_once(self, batch: Sequence[Append]) -> list[Outcome]:
-        rows = _Rows()
+        rows = Rows()
         self._connection.execute("BEGIN IMMEDIATE")
         outcomes: list[Outcome] = [self._collect(append, rows) for append in batch]
         self._insert(rows)
@@ -100,10 +100,10 @@ class SqliteWriter:
 
     def _one_by_one(self, batch: Sequence[Append]) -> list[Outcome]:
         outcomes: list[Outcome] = []
-        heads: dict[str, _Head] = {}
+        heads: dict[str, Head] = {}
         self._connection.execute("BEGIN IMMEDIATE")
         for append in batch:
-            rows = _Rows(heads=dict(heads))
+            rows = Rows(heads=dict(heads))
             self._connection.execute("SAVEPOINT append")
             try:
                 outcome: Outcome = self._collect(append, rows)
@@ -118,27 +118,53 @@ class SqliteWriter:
                 self._connection.execute("ROLLBACK TO append")
             self._connection.execute("RELEASE append")
             outcomes.append(outcome)
-        self._commit(_Rows(heads=heads))
+        self._commit(Rows(heads=heads))
         return outcomes
 
-    def _collect(self, append: Append, rows: _Rows) -> int:
+    def _collect(self, append: Append, rows: Rows) -> int:
         facts = append.facts
         opening = facts[0]
         if isinstance(opening, SessionFact):
-            rows.heads[append.session_id] = _Head(self._open_session(opening), 1)
+            rows.heads[append.session_id] = Head(self._open_session(opening), 1)
             facts = facts[1:]
         head = rows.heads.get(append.session_id) or self._head(append.session_id)
-        sequence = head.sequence
-        for fact in facts:
-            sequence += 1
-            if isinstance(fact, TurnFact):
-                rows.turns.append((head.key, sequence, *turn_row(fact)))
-            elif isinstance(fact, SessionFact):
-                raise ValueError("a session is opened by the first fact of an append")
-            else:
-                rows.stimuli.append((head.key, sequence, *stimulus_row(fact)))
-        rows.heads[append.session_id] = _Head(head.key, sequence)
-        return sequence
+        if append.key not in (None, head.key):
+            raise SessionNotFoundError(append.session_id)
+        return rows.add(append.session_id, head, facts)
+
+    def _delete(self, deletion: Deletion) -> int:
+        self._connection.execute("BEGIN IMMEDIATE")
+        row = self._connection.execute(
+            "SELECT session_key, temperament_digest, created_ns FROM sessions WHERE session_id = ?",
+            (deletion.session_id,),
+        ).fetchone()
+        if row is None or self._touched(row[0], row[2], deletion.untouched_since_ns):
+            return 0
+        deleted = 1
+        for table in TABLES.values():
+            deleted += self._connection.execute(f"DELETE FROM {table.name} WHERE session_key = ?", (row[0],)).rowcount
+        self._connection.execute("DELETE FROM sessions WHERE session_key = ?", (row[0],))
+        self._connection.execute(
+            "DELETE FROM temperaments WHERE digest = ?1 AND NOT EXISTS "
+            "(SELECT 1 FROM sessions WHERE temperament_digest = ?1)",
+            (row[1],),
+        )
+        self._connection.execute("COMMIT")
+        return deleted
+
+    def _touched(self, key: int, created_ns: int, since_ns: int | None) -> bool:
+        if since_ns is None:
+            return False
+        selects = [
+            f"SELECT 1 FROM {table.name} WHERE session_key = ?1 AND recorded_ns >= ?2" for table in TABLES.values()
+        ]
+        select = f"SELECT EXISTS ({' UNION ALL '.join(selects)})"
+        return created_ns >= since_ns or bool(self._connection.execute(select, (key, since_ns)).fetchone()[0])
+
+    def _empty_wal(self) -> bool:
+        """Fold the WAL into the file and cut it to nothing; False if a reader of long standing still needs it."""
+        (busy, _, _) = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        return not busy
 
     def _open_session(self, fact: SessionFact) -> int:
         self._connection.execute(
@@ -146,15 +172,15 @@ class SqliteWriter:
             (fact.temperament_digest, fact.temperament_text),
         )
         cursor = self._connection.execute(
-            "INSERT INTO sessions (session_id, temperament, temperament_digest, keep_text, created_ns) VALUES (?, ?, ?, ?, ?)",
-            (fact.session_id, fact.temperament, fact.temperament_digest, int(fact.keep_text), fact.created_ns),
+            f"INSERT INTO sessions ({', '.join(SESSION_COLUMNS)}) VALUES ({', '.join('?' * len(SESSION_COLUMNS))})",
+            session_row(fact),
         )
         key = cursor.lastrowid
         if key is None:
             raise sqlite3.DatabaseError("an inserted row has no rowid")
         return key
 
-    def _head(self, session_id: str) -> _Head:
+    def _head(self, session_id: str) -> Head:
         head = self._heads.get(session_id)
         if head is not None:
             return head
@@ -164,19 +190,17 @@ class SqliteWriter:
         if row is None:
             raise SessionNotFoundError(session_id)
         numbers = self._connection.execute(_LAST_SEQUENCE, {"key": row[0]}).fetchall()
-        return _Head(row[0], max(number for (number,) in numbers if number is not None))
+        return Head(row[0], max(number for (number,) in numbers if number is not None))
 
-    def _insert(self, rows: _Rows) -> None:
-        for table, columns, values in (
-            ("turns", TURN_COLUMNS, rows.turns),
-            ("stimuli", STIMULUS_COLUMNS, rows.stimuli),
-        ):
+    def _insert(self, rows: Rows) -> None:
+        for kind, values in rows.by_kind.items():
+            table = TABLES[kind]
             for start in range(0, len(values), ROWS_PER_STATEMENT):
                 chunk = values[start : start + ROWS_PER_STATEMENT]
                 parameters = [value for row in chunk for value in row]
-                self._connection.execute(insert_rows(table, columns, len(chunk)), parameters)
+                self._connection.execute(insert_rows(table.name, table.columns, len(chunk)), parameters)
 
-    def _commit(self, rows: _Rows) -> None:
+    def _commit(self, rows: Rows) -> None:
         self._connection.execute("COMMIT")
         for session_id, head in rows.heads.items():
             self._heads[session_id] = head

@@ -26,24 +26,39 @@ LARGEST_BATCH = 512
 """Appends in one transaction: bounds how long the first of them waits for the last."""
 
 Outcome = int | LimbicError | JournalConflictError
-"""The session's revision after an append, or why it was not recorded."""
+"""The session's revision after an append or how many facts a deletion took, or why it was not done."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Append:
-    """Facts that stand or fall together, and who waits for them."""
+    """Facts that stand or fall together, and who waits for them. With a `key`, only for the session that has it."""
 
     session_id: str
     facts: Sequence[Fact]
+    key: int | None
+    settled: Settled
+    future: asyncio.Future[int]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Deletion:
+    """A session that is to be deleted, if nothing was recorded of it at `untouched_since_ns` or later; and who waits for it."""
+
+    session_id: str
+    untouched_since_ns: int | None
     settled: Settled
     future: asyncio.Future[int]
 
 
 class BatchWriter(Protocol):
-    """Writes batches; used by one thread only, which also opens and closes it."""
+    """Writes batches; used by one thread only, which also opens and closes it. Never raises for a fault of the store."""
 
     def write(self, batch: Sequence[Append]) -> list[Outcome]:
-        """Make a batch durable and return one outcome for each of its appends. Never raises for a fault of the store."""
+        """Make a batch durable and return one outcome for each of its appends."""
+        ...
+
+    def delete(self, deletion: Deletion) -> Outcome:
+        """Delete a session and whatever is left of it elsewhere in the store."""
         ...
 
     def close(self) -> None:
@@ -62,7 +77,8 @@ class GroupCommit:
     def __init__(self, open_writer: Callable[[], BatchWriter], capacity: int) -> None:
         self._open_writer = open_writer
         self._capacity = capacity
-        self._queue: queue.SimpleQueue[Append | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[Append | Deletion | None] = queue.SimpleQueue()
+        self._held: Deletion | None = None
         self._waiting = 0
         self._thread: threading.Thread | None = None
 
@@ -82,14 +98,25 @@ class GroupCommit:
             await asyncio.to_thread(self._thread.join)
             self._thread = None
 
-    def submit(self, session_id: str, facts: Sequence[Fact], settled: Settled) -> asyncio.Future[int]:
+    def append(
+        self, session_id: str, facts: Sequence[Fact], settled: Settled, key: int | None = None
+    ) -> asyncio.Future[int]:
         """Queue an append. See `Journal.append`."""
+        future = self._admit()
+        self._queue.put(Append(session_id, facts, key, settled, future))
+        return future
+
+    def delete(self, session_id: str, settled: Settled, untouched_since_ns: int | None) -> asyncio.Future[int]:
+        """Queue a deletion, behind all that waits. See `Journal.delete`."""
+        future = self._admit()
+        self._queue.put(Deletion(session_id, untouched_since_ns, settled, future))
+        return future
+
+    def _admit(self) -> asyncio.Future[int]:
         if self._waiting >= self._capacity:
             raise JournalBusyError
         self._waiting += 1
-        future = asyncio.get_running_loop().create_future()
-        self._queue.put(Append(session_id, facts, settled, future))
-        return future
+        return asyncio.get_running_loop().create_future()
 
     def _run(self, loop: asyncio.AbstractEventLoop, opened: asyncio.Future[None]) -> None:
         try:
@@ -105,23 +132,32 @@ class GroupCommit:
         finally:
             writer.close()
 
-    def _write(self, writer: BatchWriter, batch: Sequence[Append]) -> list[Outcome]:
+    def _write(self, writer: BatchWriter, batch: list[Append] | Deletion) -> list[Outcome]:
         try:
-            return writer.write(batch)
+            return [writer.delete(batch)] if isinstance(batch, Deletion) else writer.write(batch)
         except Exception as error:  # noqa: BLE001
             # A thread that died here would leave every later caller waiting. The type is safe to log, the values are not.
-            _log.error("the journal's writer failed", error=type(error).__name__, appends=len(batch))
-            return [JournalUnavailableError("written") for _ in batch]
+            _log.error("the journal's writer failed", error=type(error).__name__)
+            return [JournalUnavailableError("written") for _ in _parts(batch)]
 
-    def _next_batch(self) -> list[Append]:
+    def _next_batch(self) -> list[Append] | Deletion:
+        """Return appends that came one after the other, or a deletion; no appends at the end."""
+        if self._held is not None:
+            deletion, self._held = self._held, None
+            return deletion
         batch: list[Append] = []
-        append = self._queue.get()
-        while append is not None:
-            batch.append(append)
+        work = self._queue.get()
+        while work is not None:
+            if isinstance(work, Deletion):
+                if not batch:
+                    return work
+                self._held = work
+                return batch
+            batch.append(work)
             if len(batch) == LARGEST_BATCH:
                 return batch
             try:
-                append = self._queue.get_nowait()
+                work = self._queue.get_nowait()
             except queue.Empty:
                 return batch
         if batch:
@@ -129,14 +165,19 @@ class GroupCommit:
             self._queue.put(None)
         return batch
 
-    def _settle(self, batch: Sequence[Append], outcomes: Sequence[Outcome]) -> None:
-        self._waiting -= len(batch)
-        COMMIT_APPENDS.observe(len(batch))
-        for append, outcome in zip(batch, outcomes, strict=True):
-            append.settled(outcome if isinstance(outcome, int) else None)
-            if append.future.done():
+    def _settle(self, batch: list[Append] | Deletion, outcomes: Sequence[Outcome]) -> None:
+        self._waiting -= len(outcomes)
+        if not isinstance(batch, Deletion):
+            COMMIT_APPENDS.observe(len(batch))
+        for work, outcome in zip(_parts(batch), outcomes, strict=True):
+            work.settled(outcome if isinstance(outcome, int) else None)
+            if work.future.done():
                 continue  # its caller has gone
             if isinstance(outcome, int):
-                append.future.set_result(outcome)
+                work.future.set_result(outcome)
             else:
-                append.future.set_exception(outcome)
+                work.future.set_exception(outcome)
+
+
+def _parts(batch: list[Append] | Deletion) -> Sequence[Append | Deletion]:
+    return [batch] if isinstance(batch, Deletion) else batch

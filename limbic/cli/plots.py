@@ -1,0 +1,131 @@
+"""The plots of `limbic replay` and `limbic temperament plot`, as PNG or SVG files whose bytes depend on nothing but their numbers.
+
+Matplotlib is the extra `plots`, which `make up` installs; it is loaded only when something is drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COLOURS = ("#d55e00", "#0072b2", "#cc0000", "#cc79a7", "#7a7a00", "#009e73", "#56b4e9", "#999999", "#e69f00")
+"""Apart from each other for most colour-blind eyes; the order of the hormones, then of the moods."""
+
+
+class PlotError(Exception):
+    """A plot cannot be drawn. The text says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """One line: its name and its values at the plot's times."""
+
+    name: str
+    values: Sequence[float]
+
+
+def plot_replay(
+    path: Path, title: str, hours: Sequence[float], said_at: Sequence[float], recorded: Sequence[Curve],
+    replayed: Sequence[Curve],
+) -> None:  # fmt: skip
+    """Draw a row for each curve: as recorded and as replayed on the left, the difference on the right.
+
+    Args:
+        path: the file, .png or .svg.
+        title: what is compared.
+        hours: the times of the points.
+        said_at: the times of utterances, marked at the bottom of each row.
+        recorded: the levels and moods as they were.
+        replayed: as they would have been, in the same order.
+
+    Raises:
+        PlotError: Matplotlib is not installed, or the file cannot be written.
+    """
+    figure = _figure(10.0, 1.5 * len(recorded) + 0.7)
+    grid: Any = figure.subplots(len(recorded), 2, sharex=True, width_ratios=(2, 1), squeeze=False)
+    for (left, right), was, would_be, colour in zip(grid, recorded, replayed, COLOURS, strict=False):
+        left.plot(hours, was.values, color=colour, linewidth=1.4, label="recorded")
+        left.plot(hours, would_be.values, color="black", linewidth=1.0, linestyle="--", label="replayed")
+        left.plot(said_at, [0.0] * len(said_at), "|", color="grey", transform=left.get_xaxis_transform(), markersize=7)
+        left.set_ylabel(was.name, fontsize=8)
+        difference = np.subtract(would_be.values, was.values)
+        right.fill_between(hours, difference, color=colour, alpha=0.4, linewidth=0.0)
+        right.axhline(0.0, color="black", linewidth=0.5)
+    grid[0][0].legend(fontsize=7, loc="upper right")
+    grid[0][0].set_title(title, fontsize=9, loc="left")
+    grid[0][1].set_title("replayed − recorded", fontsize=9, loc="left")
+    for axes in grid[-1]:
+        axes.set_xlabel("hours", fontsize=8)
+    _save(figure, grid.ravel(), path)
+
+
+def plot_responses(
+    path: Path, title: str, hours: Sequence[float], levels: Mapping[str, Sequence[Curve]], moods: Mapping[str, Sequence[Curve]]
+) -> None:  # fmt: skip
+    """Draw a panel for each stimulus: how far each level goes from its baseline, and below it the moods.
+
+    Args:
+        path: the file, .png or .svg.
+        title: whose responses they are.
+        hours: the times of the points, from the stimulus on.
+        levels: by stimulus, the levels' distances from their baselines.
+        moods: by stimulus, the moods' intensities.
+
+    Raises:
+        PlotError: Matplotlib is not installed, or the file cannot be written.
+    """
+    columns = 3
+    rows = -(-len(levels) // columns)
+    figure = _figure(10.0, 3.1 * rows + 0.6)
+    figure.suptitle(title, fontsize=10)
+    grid: Any = figure.subplots(
+        2 * rows, columns, sharex=True, sharey="row", height_ratios=(2, 1) * rows, squeeze=False
+    )
+    for number, (stimulus, curves) in enumerate(levels.items()):
+        row, column = 2 * (number // columns), number % columns
+        upper, lower = grid[row][column], grid[row + 1][column]
+        upper.set_title(stimulus, fontsize=8)
+        for axes, lines, colours in ((upper, curves, COLOURS), (lower, moods[stimulus], COLOURS[len(curves) :])):
+            axes.axhline(0.0, color="black", linewidth=0.5)
+            for curve, colour in zip(lines, colours, strict=False):
+                axes.plot(hours, curve.values, color=colour, linewidth=1.2, label=curve.name)
+    for number in range(len(levels), rows * columns):
+        for axes in (grid[-2][number % columns], grid[-1][number % columns]):
+            axes.set_axis_off()
+    for row in range(0, 2 * rows, 2):
+        grid[row][0].set_ylabel("from baseline", fontsize=8)
+        grid[row + 1][0].set_ylabel("moods", fontsize=8)
+    for axes in grid[-1]:
+        axes.set_xlabel("hours", fontsize=8)
+    lines = grid[0][0].get_lines()[1:] + grid[1][0].get_lines()[1:]
+    figure.legend(handles=lines, loc="outside lower center", ncols=len(lines), fontsize=7)
+    _save(figure, grid.ravel(), path)
+
+
+def _figure(width: float, height: float) -> Figure:
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise PlotError("drawing needs Matplotlib: pip install 'limbic[plots]' (`make up` installs it)") from None
+    return Figure(figsize=(width, height), dpi=90, layout="constrained")
+
+
+def _save(figure: Figure, panels: Sequence[Axes], path: Path) -> None:
+    for axes in panels:
+        axes.tick_params(labelsize=7)
+        axes.grid(alpha=0.25)
+    if path.suffix not in {".png", ".svg"}:
+        raise PlotError(f"{path}: give it the ending .png or .svg")
+    metadata = {"Software": None} if path.suffix == ".png" else {"Date": None, "Creator": None}
+    try:
+        figure.savefig(path, metadata=metadata)
+    except OSError as error:
+        raise PlotError(f"{path} cannot be written: {error.strerror}") from None

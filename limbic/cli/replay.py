@@ -1,0 +1,176 @@
+"""`limbic replay`: what a session would have felt like under another temperament, or as another head reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from google.protobuf.duration_pb2 import Duration
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+from rich.text import Text
+
+from limbic.affect.v1 import affect_pb2, affect_pb2_grpc
+from limbic.cli.engine import connected, settings_or_exit
+from limbic.cli.explain import duration, moment
+from limbic.cli.plots import Curve, PlotError, plot_replay
+from limbic.client import SyncLimbicClient
+from limbic.state.v1 import state_pb2, state_pb2_grpc
+
+CALL_S = 10.0
+CONTEXT_TURNS = 2
+CONTEXT_CHARS = 2_000
+READABLE_CHARS = 8_000
+"""What the gateway gives the head with an utterance, and what the head takes."""
+POINTS = 400
+"""About so many points between the facts: as many as a plot can show."""
+LONGEST_WORDS = 32
+
+
+def replay(
+    session: Annotated[str, typer.Argument(help="The conversation.")],
+    temperament: Annotated[
+        str, typer.Option(help="A temperament that the engine knows, or a TOML file; the session's own if not given.")
+    ] = "",
+    readings_from_head: Annotated[
+        bool, typer.Option("--readings-from-head", help="Have the affect head that runs now read the kept words again.")
+    ] = False,
+    turn: Annotated[str, typer.Option(help="The end of the path; the tip if not given.")] = "",
+    output: Annotated[
+        Path | None, typer.Option(help="The plot, .png or .svg; replay-SESSION.png if not given.")
+    ] = None,
+) -> None:
+    """Compute a session's curve anew beside the recorded one: a table, and a plot of both and of their difference."""
+    settings = settings_or_exit()
+    target = settings.gateway.state_target
+    request = state_pb2.ReplayRequest(session_id=session, turn_id=turn)
+    if temperament.endswith(".toml"):
+        request.temperament_text = _text_of(Path(temperament))
+    else:
+        request.temperament = temperament
+    with connected(target, "state engine") as channel, SyncLimbicClient(state_engine=target) as client:
+        turns = client.turns(session, path_to_turn_id=turn or "tip")
+        if readings_from_head:
+            request.readings.extend(_read_again(turns, settings.gateway.affect_target))
+        stub = state_pb2_grpc.StateEngineServiceStub(channel)
+        points = _points(stub, request)
+    if not points:
+        typer.echo("Nothing has been said or felt on this path.")
+        return
+    Console(highlight=False).print(table(points, {one.turn_id: one.text for one in turns}))
+    path = output or Path(f"replay-{session}.png")
+    compared = [temperament or "its own temperament"] + ["readings of the head that runs now"] * readings_from_head
+    try:
+        draw(points, path, f"{session}: {', '.join(compared)}")
+    except PlotError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from None
+    typer.echo(f"plot: {path}")
+
+
+def table(points: Sequence[state_pb2.ReplayResponse], said: dict[str, str]) -> Table:
+    """Return one row for each turn or stimulus: every level as replayed, and how far that is from what was recorded."""
+    made = Table(box=None, padding=(0, 1))
+    for heading in ("when", "said"):
+        made.add_column(heading, no_wrap=True)
+    for level in points[0].recorded.levels:
+        made.add_column(level.name, justify="right")
+    for point in points:
+        if point.cause_turn_id:
+            text = " ".join(said.get(point.cause_turn_id, "").split()) or f"({point.cause_turn_id})"
+            both = zip(point.recorded.levels, point.replayed.levels, strict=True)
+            cells = [f"{would_be.value:.1f} ({would_be.value - was.value:+.1f})" for was, would_be in both]
+            made.add_row(moment(point.recorded.as_of), Text(text[:LONGEST_WORDS]), *cells)
+    largest = [
+        max(abs(would_be.value - was.value) for was, would_be in pairs)
+        for pairs in zip(
+            *(zip(point.recorded.levels, point.replayed.levels, strict=True) for point in points), strict=True
+        )
+    ]
+    made.add_row("", "largest difference", *(f"{value:.1f}" for value in largest))
+    return made
+
+
+def draw(points: Sequence[state_pb2.ReplayResponse], path: Path, title: str) -> None:
+    """Draw both curves and their difference."""
+    first = points[0].recorded.as_of.ToNanoseconds()
+    hours = [(point.recorded.as_of.ToNanoseconds() - first) / 3.6e12 for point in points]
+    said_at = [at for at, point in zip(hours, points, strict=True) if point.cause_turn_id]
+    plot_replay(
+        path,
+        title,
+        hours,
+        said_at,
+        _curves([point.recorded for point in points]),
+        _curves([point.replayed for point in points]),
+    )
+
+
+def _curves(states: Sequence[state_pb2.State]) -> list[Curve]:
+    levels = [
+        Curve(level.name, [state.levels[index].value for state in states])
+        for index, level in enumerate(states[0].levels)
+    ]
+    moods = [
+        Curve(mood.name, [state.moods[index].intensity for state in states])
+        for index, mood in enumerate(states[0].moods)
+    ]
+    # Another temperament may have other moods, which cannot be compared.
+    return levels + moods
+
+
+def _points(
+    stub: state_pb2_grpc.StateEngineServiceStub, request: state_pb2.ReplayRequest
+) -> list[state_pb2.ReplayResponse]:
+    facts = list(stub.Replay(request, timeout=CALL_S))
+    if not facts:
+        return []
+    first, last = (facts[index].recorded.as_of.ToNanoseconds() for index in (0, -1))
+    seconds = max(60, round((last - first) / 1e9 / POINTS))
+    request.interval.CopyFrom(Duration(seconds=seconds))
+    typer.echo(f"{len(facts)} moments, and a point every {duration(seconds)} between them", err=True)
+    return list(stub.Replay(request, timeout=6 * CALL_S))
+
+
+def _read_again(turns: Sequence[state_pb2.Turn], target: str) -> list[state_pb2.Stimulus]:
+    """Return the readings of a path by the head that runs now, under the ids of those that were recorded."""
+    found = []
+    with connected(target, "affect head") as channel:
+        stub = affect_pb2_grpc.AffectHeadServiceStub(channel)
+        for index, turn in enumerate(track(turns, "reading again …", transient=True)):
+            read = [one.stimulus_id for one in turn.stimuli if one.HasField("reading")]
+            if not read:
+                continue
+            if not turn.text.strip():
+                typer.echo("error: the session does not keep its words, so there is nothing to read again", err=True)
+                raise typer.Exit(1)
+            before = [one.text[-CONTEXT_CHARS:] for one in turns[max(0, index - CONTEXT_TURNS) : index]]
+            question = affect_pb2.ClassifyRequest(
+                text=turn.text[:READABLE_CHARS], context=[text for text in before if text.strip()]
+            )
+            reading = stub.Classify(question, timeout=CALL_S).reading
+            found += [state_pb2.Stimulus(stimulus_id=stimulus_id, reading=_essence(reading)) for stimulus_id in read]
+    return found
+
+
+def _essence(reading: affect_pb2.AffectReading) -> affect_pb2.AffectReading:
+    # Emotions that are not active move nothing; without them thousands of readings fit into a message.
+    active = [emotion for emotion in reading.emotions if emotion.active]
+    return affect_pb2.AffectReading(
+        valence=reading.valence,
+        intimacy=reading.intimacy,
+        tension=reading.tension,
+        confidence=reading.confidence,
+        emotions=active,
+    )
+
+
+def _text_of(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        typer.echo(f"error: {path} cannot be read: {error}", err=True)
+        raise typer.Exit(1) from None

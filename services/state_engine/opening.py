@@ -1,0 +1,221 @@
+"""How sessions begin: as new ones, or as forks of others."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+
+from limbic.runtime.clock import Clock
+from services.state_engine import metrics
+from services.state_engine.again import again_after_conflict
+from services.state_engine.cache import SessionCache
+from services.state_engine.commands import CreateSession, ForkSession
+from services.state_engine.errors import (
+    SessionExistsError,
+    SessionNotFoundError,
+    TurnNotFoundError,
+)
+from services.state_engine.journal.facts import (
+    Fact,
+    ForkOrigin,
+    LaterFact,
+    PauseFact,
+    ResumptionFact,
+    RetractionFact,
+    SessionFact,
+    StimulusFact,
+    TurnFact,
+)
+from services.state_engine.journal.port import Journal
+from services.state_engine.library import TemperamentLibrary
+from services.state_engine.session import Session
+from services.state_engine.temperament import Temperament
+
+_SESSIONS_RECORDED = metrics.FACTS.labels("session")
+
+
+@dataclass(frozen=True, slots=True)
+class Defaults:
+    """What a session is opened with where its caller leaves it open."""
+
+    temperament: str
+    keep_text: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Draft:
+    """A session that is not in the journal yet, and the facts that will make it."""
+
+    session: Session
+    facts: Sequence[Fact]
+
+
+class Opening:
+    """Makes sessions.
+
+    Args:
+        journal: where facts go.
+        sessions: what is in memory.
+        temperaments: what sessions may choose from.
+        clock: the present.
+        defaults: what counts where a caller leaves it open.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        sessions: SessionCache,
+        temperaments: TemperamentLibrary,
+        clock: Clock,
+        defaults: Defaults,
+    ) -> None:
+        self._journal = journal
+        self._sessions = sessions
+        self._temperaments = temperaments
+        self._clock = clock
+        self._defaults = defaults
+        self._under_way: dict[str, asyncio.Future[None]] = {}
+
+    async def create(self, command: CreateSession) -> tuple[Session, bool]:
+        """Open a session, and say whether it was there already.
+
+        Raises:
+            SessionExistsError: it is there, with other settings.
+            TemperamentNotFoundError: there is no such temperament.
+        """
+
+        async def draft() -> _Draft:
+            temperament = self._temperaments.named(command.temperament or self._defaults.temperament)
+            fact = SessionFact(
+                session_id=command.session_id,
+                temperament=temperament.name,
+                temperament_digest=temperament.digest,
+                temperament_text=temperament.text,
+                keep_text=self._defaults.keep_text if command.keep_text is None else command.keep_text,
+                created_ns=self._clock.now_ns(),
+            )
+            return _Draft(Session(fact, temperament), [fact])
+
+        session, existed = await self._open(command.session_id, draft)
+        if existed:
+            _check_same(command, session.fact)
+        return session, existed
+
+    async def fork(self, command: ForkSession) -> tuple[Session, bool]:
+        """Make a session from another one's path to a turn, and say whether it was there already.
+
+        All of it is copied in one append, so that the fork has a log of its own: it can be exported, replayed and deleted without the
+        other, and what comes later to either reaches one of them only.
+
+        Raises:
+            SessionNotFoundError, TurnNotFoundError: the session to fork or its turn is not there.
+            SessionExistsError: the new id is taken by something else.
+        """
+        session, existed = await self._open(command.new_session_id, lambda: self._copy(command))
+        if existed:
+            origin = session.fact.forked_from
+            if origin is None or origin.session_id != command.session_id:
+                raise SessionExistsError(command.new_session_id, "origin", "new_session_id")
+            if command.turn_id is not None and command.turn_id != origin.turn_id:
+                raise SessionExistsError(command.new_session_id, "turn_id", "new_session_id")
+        return session, existed
+
+    async def take(self, session: Session, facts: Sequence[LaterFact]) -> bool:
+        """Record a whole session, and say whether it was there already with the same facts.
+
+        Raises:
+            SessionExistsError: it is there, with others.
+        """
+        opening = session.fact
+
+        async def draft() -> _Draft:
+            return _Draft(session, [opening, *facts])
+
+        _, existed = await self._open(opening.session_id, draft)
+        if existed:
+            log = await self._journal.load(opening.session_id)
+            if log is None or log.session != opening or list(log.facts) != list(facts):
+                raise SessionExistsError(opening.session_id, "content")
+        return existed
+
+    @again_after_conflict
+    async def _open(self, session_id: str, draft: Callable[[], Awaitable[_Draft]]) -> tuple[Session, bool]:
+        while True:
+            try:
+                return await self._sessions.get(session_id), True
+            except SessionNotFoundError:
+                under_way = self._under_way.get(session_id)
+                if under_way is None:
+                    return await self._make(session_id, draft), False
+                await asyncio.wait((under_way,))
+
+    async def _make(self, session_id: str, draft: Callable[[], Awaitable[_Draft]]) -> Session:
+        done = asyncio.get_running_loop().create_future()
+        self._under_way[session_id] = done
+
+        def release() -> None:
+            del self._under_way[session_id]
+            done.set_result(None)
+
+        try:
+            made = await draft()
+            session = made.session
+
+            def settled(revision: int | None) -> None:
+                if revision is not None:
+                    # Where other engines write, only a session that was read from the journal can be told from a later one of its name.
+                    if self._journal.others is None:
+                        self._sessions.put(session)
+                    _SESSIONS_RECORDED.inc()
+                release()
+
+            recorded = self._journal.append(session_id, made.facts, settled)
+        except BaseException:
+            # Nothing has been handed over, so nobody else will.
+            release()
+            raise
+        await recorded
+        return session
+
+    async def _copy(self, command: ForkSession) -> _Draft:
+        origin = await self._sessions.get(command.session_id)
+        turn_id = origin.tip.turn_id if command.turn_id is None else command.turn_id
+        if turn_id not in origin.timeline:
+            raise TurnNotFoundError("turn_id", turn_id)
+        path = {"", *origin.timeline.path(turn_id)}
+        log = await self._journal.load(command.session_id)
+        if log is None:
+            raise SessionNotFoundError(command.session_id)
+        opening = replace(
+            log.session,
+            session_id=command.new_session_id,
+            created_ns=self._clock.now_ns(),
+            forked_from=ForkOrigin(command.session_id, turn_id),
+        )
+        return await asyncio.to_thread(_fork_of, opening, log.facts, path, origin.temperament)
+
+
+def _fork_of(opening: SessionFact, facts: Sequence[LaterFact], path: set[str], temperament: Temperament) -> _Draft:
+    felt = {fact.stimulus_id for fact in facts if isinstance(fact, StimulusFact) and fact.turn_id in path}
+    taken: list[LaterFact] = []
+    for fact in facts:
+        if isinstance(fact, TurnFact | StimulusFact):
+            belongs = fact.turn_id in path
+        elif isinstance(fact, RetractionFact):
+            belongs = fact.stimulus_id in felt
+        else:
+            belongs = isinstance(fact, PauseFact | ResumptionFact)
+        if belongs:
+            taken.append(fact)
+    session = Session(opening, temperament)
+    session.apply(taken, 1 + len(taken))
+    session.fold()
+    return _Draft(session, [opening, *taken])
+
+
+def _check_same(command: CreateSession, fact: SessionFact) -> None:
+    if command.temperament is not None and command.temperament != fact.temperament:
+        raise SessionExistsError(fact.session_id, "temperament")
+    if command.keep_text is not None and command.keep_text != fact.keep_text:
+        raise SessionExistsError(fact.session_id, "keep_text")
