@@ -8,6 +8,7 @@ import tomllib
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 GGUF_MAGIC = b"GGUF"
 
@@ -53,20 +54,56 @@ class ModelFile:
         return digest
 
 
+def known_models() -> list[str]:
+    """Return the names in models.toml."""
+    return list(_manifest())
+
+
+def record_sha256(path: Path, sha256: str) -> None:
+    """Write down what a model file contains, beside it, in the form that `sha256sum --check` reads."""
+    _record_of(path).write_text(f"{sha256}  {path.name}\n", "utf-8")
+
+
+def recorded_sha256(path: Path) -> str:
+    """Return what was written down of a model file's content; empty if nothing was.
+
+    Raises:
+        ModelFileError: what is written down cannot be read.
+    """
+    record = _record_of(path)
+    if not record.is_file():
+        return ""
+    digest = record.read_text("utf-8", "replace").partition(" ")[0]
+    if len(digest) != hashlib.sha256().digest_size * 2 or not set(digest) <= set("0123456789abcdef"):
+        raise ModelFileError(f"model {path.name}: {record} holds no SHA-256; remove it, or pull the model again")
+    return digest
+
+
+def _record_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}.sha256")
+
+
+def _manifest() -> dict[str, Any]:
+    return tomllib.loads(resources.files("limbic").joinpath("models.toml").read_text("utf-8"))
+
+
 def find_model(name_or_path: str, sha256: str = "") -> ModelFile:
     """Find a model by its name in models.toml, or by the path of a GGUF file.
+
+    Of a file that `limbic models pull` fetched, the SHA-256 that it had then is required where no other one is given.
 
     Raises:
         ModelFileError: no such name, or the package that brings the file is not installed.
     """
-    manifest = tomllib.loads(resources.files("limbic").joinpath("models.toml").read_text("utf-8"))
+    manifest = _manifest()
     entry = manifest.get(name_or_path)
     if entry is None:
         if not name_or_path.endswith(".gguf"):
             raise ModelFileError(
                 f"no model is called {name_or_path!r}; known: {', '.join(manifest)}; or give the path of a .gguf file"
             )
-        return ModelFile(Path(name_or_path).name, Path(name_or_path), sha256)
+        path = Path(name_or_path)
+        return ModelFile(path.name, path, sha256 or recorded_sha256(path))
     prompt_format = entry.get("prompt_format", "")
     if package := entry.get("package"):
         spec = importlib.util.find_spec(package)

@@ -62,6 +62,12 @@ class RuntimeSettings(_Section):
     """Journal, spool and sockets. Created with mode 0700."""
     logs_dir: Path = Path("logs")
     """The readable feeds. Created with mode 0700."""
+    models_dir: Path = Path("models")
+    """Where `limbic models pull` puts models."""
+    hub_url: str = "https://huggingface.co"
+    """Where it gets them from, unless it is given a whole address."""
+    hub_token_file: Path | None = None
+    """A file that holds your token there, for models whose terms have to be accepted first. It is sent to no other host."""
 
 
 class ServerSettings(_Section):
@@ -85,7 +91,7 @@ class StateSettings(ServerSettings):
     listen: Address = "127.0.0.1:50052"
     metrics: Address | None = "127.0.0.1:9102"
     journal_url: str = "sqlite:///var/journal.sqlite3"
-    """Where facts are kept."""
+    """Where facts are kept: sqlite:///PATH for one engine, postgresql://USER@HOST/DATABASE for any number of them."""
     temperament: str = "default"
     """For sessions that name none."""
     temperaments_dir: Path | None = None
@@ -96,6 +102,8 @@ class StateSettings(ServerSettings):
     """Facts that may wait for the writer; beyond it RESOURCE_EXHAUSTED."""
     cached_sessions: PositiveInt = 10_000
     """Sessions whose state is kept in memory; others are read from the journal when they are next used."""
+    retention_days: PositiveFloat | None = None
+    """Sessions of which nothing was recorded for so long are deleted, whole and for good; empty: none ever is."""
     facts_per_session: PositiveInt = 1_000_000
     """Turns and stimuli that a session may hold: each takes about a kilobyte of memory while the session is cached."""
 
@@ -132,6 +140,19 @@ class OpenAIUpstream(_Section):
     """The key itself; a file is better, since other processes of the user can read an environment."""
 
 
+class PersonaAdapter(_Section):
+    """A LoRA adapter under which one character speaks."""
+
+    persona: str = Field(min_length=1)
+    """The adapter is used where a turn's persona begins with these words; the first one that fits counts."""
+    file: Path
+    """The adapter, a GGUF file made for the embedded model."""
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    """Its required content."""
+    scale: float = Field(default=1.0, ge=-4.0, le=4.0)
+    """How strongly it acts; 1 as it was trained."""
+
+
 class LlmSettings(ServerSettings):
     """The living LLM."""
 
@@ -145,14 +166,21 @@ class LlmSettings(ServerSettings):
     """The embedded model: a name in limbic/models.toml, or the path of a GGUF file."""
     model_sha256: str = ""
     """Required content of a model given by its path; empty: not checked. Named models are always checked."""
-    prompt_format: Literal["auto", "transcript", "chat-template"] = "auto"
-    """How the embedded model is prompted; auto: as limbic/models.toml says, else by its own chat template if it has one."""
+    prompt_format: Literal["auto", "transcript", "chat-template", "chatml", "gemma", "llama-3", "mistral"] = "auto"
+    """How the embedded model is prompted; auto: as limbic/models.toml says, else by its own chat template, else as a transcript. The last
+    four are for files that lost the template that their model was trained on."""
     context_tokens: PositiveInt = 4096
     """Window of the embedded model."""
     threads: PositiveInt = 2
     """Threads of the embedded model."""
     queue: PositiveInt = 8
     """Replies that may wait for the embedded model; beyond it RESOURCE_EXHAUSTED."""
+    session_state_bytes: int = Field(default=512 * MIB, ge=0)
+    """What may be kept of what the embedded model has computed for conversations that do not speak now; 0: nothing."""
+    adapters: tuple[PersonaAdapter, ...] = ()
+    """LoRA adapters of the embedded model, by persona: a list of {persona, file, sha256, scale}."""
+    steering_dir: Path | None = None
+    """A folder of control vectors that `limbic steer build` made for the embedded model; empty: levels steer words and sampling only."""
     connect_timeout_s: PositiveFloat = 2.0
     """For opening a connection to an upstream."""
     first_delta_timeout_s: PositiveFloat = 30.0
@@ -200,7 +228,8 @@ class GatewaySettings(ServerSettings):
     max_turns: PositiveInt = 64
     """Turns that may run at once; beyond it RESOURCE_EXHAUSTED."""
     history_messages: PositiveInt = 200
-    """Earlier messages that are given to the model, before its window cuts them further."""
+    """Earlier messages that are given to the model at most, before its window cuts them further. Of a longer conversation it gets half
+    as many or more, so that where they begin stays the same for many turns and need not be computed again each time."""
     persona: str = "You are Ada, a warm and curious friend. You talk like a person in a chat: short, plain, honest, with your own mind."
     """Who the character is, where a turn does not say."""
     spool_max_bytes: PositiveInt = 64 * MIB

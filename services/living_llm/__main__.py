@@ -10,6 +10,7 @@ from limbic.runtime.models import ModelFileError
 from limbic.runtime.server import run_service
 from limbic.runtime.settings import SettingsError, load_settings
 from services.living_llm.assembly import make_upstream
+from services.living_llm.control_vectors import ControlVectorError
 from services.living_llm.expression_table import ExpressionTableError
 from services.living_llm.formats import PromptFormatError
 from services.living_llm.openai import UpstreamSettingsError
@@ -20,12 +21,12 @@ def main() -> None:
     """Serve until SIGTERM. Ends with status 1 for bad settings, or a model that cannot speak, and says why."""
     try:
         settings = load_settings()
-        service = LivingLlmService(settings.llm, make_upstream(settings.llm))
+        service = LivingLlmService(settings.llm, make_upstream(settings.llm, settings.gateway.persona))
     except (SettingsError, ModelFileError, UpstreamSettingsError) as error:
         sys.exit(f"living-llm: {error}")
     try:
         run_service("living-llm", service, settings.runtime, settings.llm)
-    except (ModelFileError, LlamaError, PromptFormatError, ExpressionTableError) as error:
+    except (ModelFileError, LlamaError, PromptFormatError, ControlVectorError, ExpressionTableError) as error:
         get_logger(__name__).error("cannot serve", reason=str(error))
         sys.exit(1)
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from limbic.runtime.clock import Clock
-from limbic.runtime.models import find_model
+from limbic.runtime.models import ModelFile, find_model
 from limbic.runtime.settings import LlmSettings
+from services.living_llm.adapters import Adapter
 from services.living_llm.breaker import CircuitBreaker
 from services.living_llm.budget import RetryBudget
 from services.living_llm.embedded import EmbeddedUpstream
@@ -14,8 +15,12 @@ from services.living_llm.upstream import Upstream
 from services.living_llm.voice import Voice
 
 
-def make_upstream(settings: LlmSettings) -> Upstream:
+def make_upstream(settings: LlmSettings, persona: str = "") -> Upstream:
     """Return the upstream that the settings ask for: a server if there is a URL, else the embedded model.
+
+    Args:
+        settings: the section `llm`.
+        persona: who speaks in most conversations, for an upstream that can prepare for it.
 
     Raises:
         UpstreamSettingsError: URL or key cannot be used.
@@ -36,6 +41,18 @@ def make_upstream(settings: LlmSettings) -> Upstream:
         threads=settings.threads,
         queue=settings.queue,
         prompt_format=settings.prompt_format,
+        persona=persona,
+        session_state_bytes=settings.session_state_bytes,
+        adapters=[
+            Adapter(
+                f"{number}: {wanted.file.name}",
+                wanted.persona,
+                ModelFile(wanted.file.name, wanted.file, wanted.sha256),
+                wanted.scale,
+            )
+            for number, wanted in enumerate(settings.adapters, 1)
+        ],
+        steering_dir=settings.steering_dir,
     )
 
 

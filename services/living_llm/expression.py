@@ -112,6 +112,16 @@ def sampling(table: ExpressionTable, expression: Expression, wishes: Wishes) -> 
     )
 
 
+def steering(table: ExpressionTable, expression: Expression) -> tuple[tuple[str, float], ...]:
+    """Return how strongly each control vector acts, by axis, for models that have any; an axis at 0 is left out."""
+    distances = {
+        level.name: normalised(level.value, level.baseline, table.full_distance) for level in expression.levels
+    }
+    rows = {"warmth": table.steering.warmth, "tension": table.steering.tension, "energy": table.steering.energy}
+    strengths = ((axis, _followed(parameter, distances)) for axis, parameter in rows.items())
+    return tuple((axis, strength) for axis, strength in strengths if strength)
+
+
 def _chosen(wish: float | None, parameter: Parameter, distances: dict[str, float]) -> float:
     return wish if wish is not None else _followed(parameter, distances)
 

@@ -15,6 +15,10 @@ HORMONES = ("dopamine", "serotonin", "cortisol", "oxytocin", "noradrenaline")
 MAX_WORDS_CHARS = 80
 
 
+# At 5 SmolLM2's tense replies turn into punctuation.
+MAX_STEERING = 4.0
+
+
 class ExpressionTableError(Exception):
     """The table cannot be used. The text names the key and the reason."""
 
@@ -113,6 +117,22 @@ class SamplingTable(_Part):
         return self
 
 
+class SteeringTable(_Part):
+    """The strengths of the control vectors. `base` is what holds at rest."""
+
+    warmth: Parameter
+    tension: Parameter
+    energy: Parameter
+
+    @model_validator(mode="after")
+    def _bearable(self) -> Self:
+        for name in type(self).model_fields:
+            parameter: Parameter = getattr(self, name)
+            if parameter.low < -MAX_STEERING or parameter.high > MAX_STEERING:
+                raise ValueError(f"{name}: low and high must lie in {-MAX_STEERING:g} to {MAX_STEERING:g}")
+        return self
+
+
 class Style(_Part):
     """A length plan: `max_tokens` is a ceiling, never a floor. `words` tell the model of it; empty where it need not know."""
 
@@ -130,6 +150,7 @@ class ExpressionTable(_Part):
     words: HormoneWords
     moods: dict[str, MoodWords]
     sampling: SamplingTable
+    steering: SteeringTable
     styles: dict[str, Style]
 
     @model_validator(mode="after")

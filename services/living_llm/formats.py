@@ -17,6 +17,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from services.living_llm.prompt import ChatMessage, chat_messages, system_text
 from services.living_llm.speech import Message, Role, Speech
+from services.living_llm.templates import STOPS, TEMPLATES
 from services.living_llm.vocabulary import Vocabulary
 
 
@@ -40,7 +41,13 @@ class WrittenPrompt:
 
 
 class PromptFormat(Protocol):
-    """Writes prompts."""
+    """Writes prompts.
+
+    Attributes:
+        unsaid: a sign with which no word of a reply may begin, because in this format it would begin something else; may be empty.
+    """
+
+    unsaid: str
 
     def preamble(self, persona: str) -> str:
         """Return what stands in front of the history, for counting."""
@@ -61,6 +68,9 @@ class Transcript:
     """
 
     FRIEND = "Friend"
+
+    # A small model that has read stage directions writes one itself now and then, and says nothing else.
+    unsaid = "("
 
     # Who the character is. A persona that does not say it in these words gets the fallback.
     _NAME = re.compile(r"\b(?:You are|You're|Your name is|I am|My name is) ([^\W\d_][\w'’-]*)")
@@ -112,18 +122,22 @@ class Transcript:
 
 
 class ChatTemplate:
-    """The Jinja template that the model brings along, rendered in a sandbox.
+    """A Jinja template, in most cases the one that the model brings along, rendered in a sandbox.
 
     Args:
         source: the template.
         vocabulary: the model's, to keep control tokens out of what people say.
+        stops: where a reply ends, besides the model's own end.
 
     Raises:
         PromptFormatError: the template cannot be rendered at all.
     """
 
-    def __init__(self, source: str, vocabulary: Vocabulary) -> None:
+    unsaid = ""
+
+    def __init__(self, source: str, vocabulary: Vocabulary, stops: tuple[str, ...] = ()) -> None:
         self._vocabulary = vocabulary
+        self._stops = stops
         environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
         environment.globals.update(raise_exception=_raise, strftime_now=_strftime_now)
         try:
@@ -143,7 +157,7 @@ class ChatTemplate:
             for message in chat_messages(speech, history)
         ]
         try:
-            return WrittenPrompt(self._render(messages, self._has_system_role), control=True, stops=())
+            return WrittenPrompt(self._render(messages, self._has_system_role), control=True, stops=self._stops)
         except TemplateError as error:
             raise PromptFormatError(
                 f"the model's chat template refused the conversation: {type(error).__name__}"
@@ -180,7 +194,7 @@ def choose_format(wanted: str, template: str | None, vocabulary: Vocabulary) -> 
     """Return the prompt format for a model.
 
     Args:
-        wanted: `transcript`, `chat-template`, or `auto` for the template where the model has one.
+        wanted: `transcript`, `chat-template`, the name of a template that is shipped, or `auto` for the model's own where it has one.
         template: the model's own chat template.
         vocabulary: the model's.
 
@@ -189,8 +203,13 @@ def choose_format(wanted: str, template: str | None, vocabulary: Vocabulary) -> 
     """
     if wanted == "transcript" or (wanted == "auto" and template is None):
         return Transcript()
+    if wanted in TEMPLATES:
+        return ChatTemplate(TEMPLATES[wanted], vocabulary, STOPS[wanted])
     if template is None:
-        raise PromptFormatError("the model has no chat template; set llm.prompt_format to transcript")
+        named = ", ".join(TEMPLATES)
+        raise PromptFormatError(
+            f"the model has no chat template; set llm.prompt_format to transcript, or to the one it was trained on: {named}"
+        )
     return ChatTemplate(template, vocabulary)
 
 

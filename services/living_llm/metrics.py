@@ -27,3 +27,15 @@ CANCELLED = Counter(
     "Replies whose caller went away, by stage: before its first delta (waiting) or after it (generation).",
     ["stage"],
 )
+SESSION_SWITCHES = Counter(
+    "limbic_llm_session_switches_total",
+    "Times that another conversation than the one before spoke to the embedded model, by whether a kept state was restored for it "
+    "(restored, not_restored).",
+    ["outcome"],
+)
+SESSION_STATE_BYTES = Gauge(
+    "limbic_llm_session_state_bytes", "What the embedded model has computed of conversations that do not speak now."
+)
+SESSION_STATES_EVICTED = Counter(
+    "limbic_llm_session_states_evicted_total", "Kept states that had to go because the bound was reached."
+)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import httpx
 from services.living_llm.dialect import ChunkReader, parse_object, retry_after_s, status_failure
 from services.living_llm.failures import Failure, InvalidFailure, RejectedFailure, TransientFailure
 from services.living_llm.prompt import chat_messages, fit_history, system_text
-from services.living_llm.speech import Speech, Started, UpstreamEvent
+from services.living_llm.speech import Message, Speech, Started, UpstreamEvent
 from services.living_llm.sse import SseReader
 from services.living_llm.upstream import Description
 
@@ -107,6 +107,14 @@ class OpenAIUpstream:
                 model = await self._model_name()
         return Description(self.name, "openai", model, self._context_tokens, "")
 
+    async def check(self, speech: Speech) -> None:
+        """Measure the prompt, if a window is set.
+
+        Raises:
+            PromptTooLongError: persona and last message do not fit it.
+        """
+        self._fitting(speech)
+
     async def generate(self, speech: Speech) -> AsyncGenerator[UpstreamEvent]:
         """Try once.
 
@@ -144,12 +152,7 @@ class OpenAIUpstream:
         yield finished
 
     def _body(self, speech: Speech, model: str) -> tuple[dict[str, Any], int]:
-        history = speech.messages
-        if self._context_tokens:
-            fitting = fit_history(
-                history, _upper_bound(system_text(speech.persona)), _upper_bound, self._context_tokens
-            )
-            history = tuple(fitting)
+        history = self._fitting(speech)
         sampling = speech.sampling
         body: dict[str, Any] = {
             "model": model,
@@ -167,6 +170,12 @@ class OpenAIUpstream:
         if sampling.seed is not None:
             body["seed"] = sampling.seed
         return body, len(speech.messages) - len(history)
+
+    def _fitting(self, speech: Speech) -> Sequence[Message]:
+        if not self._context_tokens:
+            return speech.messages
+        persona_tokens = _upper_bound(system_text(speech.persona))
+        return fit_history(speech.messages, persona_tokens, _upper_bound, self._context_tokens)
 
     async def _model_name(self) -> str:
         """Return the configured model, or ask the server once for the first that it lists."""

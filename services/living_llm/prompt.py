@@ -36,9 +36,10 @@ MESSAGE_TOKENS = 8
 # Kept free for the state block and the reply: a quarter of a small window, and never more than this.
 MAX_RESERVE_TOKENS = 1024
 
-# When the history has outgrown the window, it is cut back by whole eighths of it and not by just what is needed: the cut then stays
-# where it is for many turns, and with it the prefix that the cache knows.
-_STEPS = 8
+# When the history has outgrown its room, it is cut back by whole halves of it and not by just what is needed: the cut then stays where it
+# is for many turns, and with it the prefix that the cache knows. All that is kept has to be computed again after each cut; smaller steps
+# would do that more often, and to more.
+_STEPS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,16 +62,18 @@ def fit_history(
         context_tokens: the window.
 
     Raises:
-        PromptTooLongError: the last message does not fit.
+        PromptTooLongError: the persona leaves no room for a word, or the last message does not fit.
     """
     room = context_tokens - min(context_tokens // 4, MAX_RESERVE_TOKENS) - persona_tokens
+    if room <= MESSAGE_TOKENS:
+        raise PromptTooLongError("persona", f"does not fit the model's window of {context_tokens} tokens")
     costs = [count(message.text) + MESSAGE_TOKENS for message in messages]
     if costs[-1] > room:
         raise too_long(context_tokens)
     excess = sum(costs) - room
     if excess <= 0:
         return messages
-    step = max(1, context_tokens // _STEPS)
+    step = max(1, room // _STEPS)
     target = math.ceil(excess / step) * step
     omitted = 0
     for index, cost in enumerate(costs[:-1]):

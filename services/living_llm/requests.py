@@ -76,7 +76,8 @@ def read_expression(expression: llm_pb2.Expression, table: ExpressionTable) -> E
         raise InvalidArgumentError("expression.moods", f"must hold at most {MAX_MOODS}")
     moods = [_mood(f"expression.moods[{index}]", mood) for index, mood in enumerate(expression.moods)]
     if expression.style and expression.style not in table.styles:
-        raise InvalidArgumentError("expression.style", f"must be one of {', '.join(table.styles)}, or empty")
+        allowed = ", ".join(table.styles)
+        raise InvalidArgumentError("expression.style", f"must be one of {allowed}, or empty", allowed=allowed)
     return Expression(tuple(levels.values()), tuple(moods), expression.style)
 
 

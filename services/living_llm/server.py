@@ -58,6 +58,9 @@ class LivingLlmService(llm_pb2_grpc.LivingLlmServiceServicer):
         await self._upstream.start()
         _log.info("upstream", upstream=self._upstream.name)
 
+    def drain(self) -> None:
+        """Nothing to end: replies come to their own end."""
+
     async def stop(self) -> None:
         """Let go of what speaks."""
         await self._upstream.stop()
@@ -91,6 +94,16 @@ class LivingLlmService(llm_pb2_grpc.LivingLlmServiceServicer):
         finally:
             await pump.close()
 
+    async def CheckGenerate(
+        self, request: llm_pb2.CheckGenerateRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> llm_pb2.CheckGenerateResponse:
+        """Refuse what Generate would refuse."""
+        try:
+            await self._voice.check(self._speech(request.request))
+        except Failure as failure:
+            raise to_error(failure, self._voice.name) from failure
+        return llm_pb2.CheckGenerateResponse()
+
     async def GetModel(
         self, request: llm_pb2.GetModelRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> llm_pb2.GetModelResponse:
@@ -120,6 +133,7 @@ class LivingLlmService(llm_pb2_grpc.LivingLlmServiceServicer):
             messages,
             expression.state_words(self._table, felt),
             expression.sampling(self._table, felt, wishes),
+            expression.steering(self._table, felt),
         )
 
 

@@ -54,6 +54,7 @@ class Speech:
         messages: oldest first; the last one is the user's and is the one to answer.
         state: how to speak, in our own words; empty where there is nothing to say.
         sampling: the parameters in force.
+        steering: strengths of control vectors by axis, for models in this process; not 0.
     """
 
     session_id: str
@@ -61,6 +62,7 @@ class Speech:
     messages: tuple[Message, ...]
     state: str
     sampling: Sampling
+    steering: tuple[tuple[str, float], ...] = ()
 
 
 class FinishReason(StrEnum):

@@ -48,6 +48,15 @@ class Upstream(Protocol):
         """Say which model speaks, as far as it is known."""
         ...
 
+    async def check(self, speech: Speech) -> None:
+        """Tell, without speaking, whether the prompt fits; an upstream that does not know its window says nothing.
+
+        Raises:
+            PromptTooLongError: persona and last message do not fit the window.
+            Failure: that cannot be told.
+        """
+        ...
+
     def generate(self, speech: Speech) -> AsyncGenerator[UpstreamEvent]:
         """Try once: Started, Delta…, Finished. Closing the generator cancels the computation.
 

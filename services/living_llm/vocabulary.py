@@ -73,6 +73,11 @@ class Vocabulary:
             count = llama_cpp.llama_token_to_piece(self._vocab, token, self._buffer, len(self._buffer), 0, False)
         return self._buffer.raw[:count]
 
+    def opening_with(self, sign: str) -> tuple[int, ...]:
+        """Return the tokens whose text begins with a sign, white space apart; none for the empty sign. For one thread only."""
+        wanted = sign.encode()
+        return tuple(token for token in range(self.size) if wanted and self.piece(token).lstrip().startswith(wanted))
+
     def ends_generation(self, token: int) -> bool:
         """Whether the model means by this token that it has finished."""
         return bool(llama_cpp.llama_vocab_is_eog(self._vocab, token))

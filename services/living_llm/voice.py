@@ -113,6 +113,15 @@ class Voice:
         """Say which model speaks."""
         return await self._upstream.describe()
 
+    async def check(self, speech: Speech) -> None:
+        """Raise what no try could mend.
+
+        Raises:
+            PromptTooLongError: persona and last message do not fit the window.
+            Failure: that cannot be told.
+        """
+        await self._upstream.check(speech)
+
     async def speak(self, speech: Speech, deadline: Deadline) -> AsyncGenerator[VoiceEvent]:
         """Make a reply. Closing the generator cancels the upstream.
 

@@ -75,7 +75,7 @@ async def hear(stub: llm_pb2_grpc.LivingLlmServiceAsyncStub, wanted: llm_pb2.Gen
     """Take a whole reply, or what there is of it."""
     heard = Heard()
     try:
-        async for response in stub.Generate(wanted, timeout=20.0):
+        async for response in stub.Generate(wanted, timeout=120.0):
             kind = response.WhichOneof("event")
             assert kind is not None
             heard.kinds.append(kind)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -15,6 +18,7 @@ from limbic.llm.v1 import llm_pb2, llm_pb2_grpc
 from limbic.runtime.models import ModelFile, find_model
 from limbic.runtime.settings import LlmSettings
 from services.living_llm.embedded import EmbeddedUpstream
+from services.living_llm.engine import GenerationAbortedError
 from services.living_llm.failures import OverloadedFailure, PromptTooLongError
 from services.living_llm.formats import ChatTemplate
 from services.living_llm.speech import (
@@ -274,5 +278,93 @@ async def test_there_is_exactly_one_beginning_of_sequence(tmp_path: Path) -> Non
 
 
 async def test_too_long_a_persona_is_refused(upstream: EmbeddedUpstream) -> None:
-    with pytest.raises(PromptTooLongError):
+    with pytest.raises(PromptTooLongError) as refused:
         await reply(upstream, speech("Hi", persona="You are Ada. " * 500))
+
+    assert refused.value.field == "persona"
+
+
+async def test_a_prompt_is_measured_while_a_reply_is_being_made(upstream: EmbeddedUpstream) -> None:
+    running = upstream.generate(speech("Tell me a very long story.", sampling=LONG))
+    async with aclosing(running):
+        assert isinstance(await anext(running), Started)
+        await upstream.check(speech("Hi"))
+        with pytest.raises(PromptTooLongError) as refused:
+            await upstream.check(speech("word " * 2000))
+
+    assert refused.value.field == "messages"
+
+
+async def idle(upstream: EmbeddedUpstream) -> None:
+    """Wait until the model's thread has read ahead."""
+    await asyncio.get_running_loop().run_in_executor(upstream._owner, lambda: None)
+
+
+def fresh(finished: Finished) -> int:
+    return finished.usage.prompt_tokens - finished.usage.cached_tokens
+
+
+@pytest.mark.parametrize("prompt_format", ["transcript", "chat-template"])
+async def test_the_first_turn_finds_the_persona_read_and_each_further_one_all_that_was_said(prompt_format: str) -> None:
+    made = make_upstream(prompt_format=prompt_format, persona=PERSONA)
+    await made.start()
+    try:
+        _, text, first = await reply(made, speech("Hi there! How are you?"))
+        await idle(made)
+        _, _, second = await reply(made, speech("Hi there! How are you?", text, "Good to hear."))
+    finally:
+        await made.stop()
+
+    assert second.usage.prompt_tokens > first.usage.prompt_tokens
+    # The words themselves and what stands around them; some tokens are made of the end of the one and the beginning of the other.
+    assert fresh(first) < 16
+    assert fresh(second) < 16
+
+
+async def test_a_persona_that_does_not_fit_is_no_reason_not_to_start() -> None:
+    made = make_upstream(persona="You are Ada. " * 500)
+    await made.start()
+    try:
+        _, text, _ = await reply(made, speech("Hi"))
+    finally:
+        await made.stop()
+
+    assert text
+
+
+class WatchedEngine:
+    """Counts the prompts that the model's thread begins with, and those that were broken off."""
+
+    def __init__(self, upstream: EmbeddedUpstream, monkeypatch: pytest.MonkeyPatch) -> None:
+        assert upstream._engine is not None
+        self._evaluate = upstream._engine.evaluate
+        self.begun = [threading.Event() for _ in range(4)]
+        self.aborted = 0
+        self._calls = 0
+        monkeypatch.setattr(upstream._engine, "evaluate", self._watched)
+
+    def _watched(self, *arguments: Any) -> int:
+        self.begun[self._calls].set()
+        self._calls += 1
+        try:
+            return self._evaluate(*arguments)
+        except GenerationAbortedError:
+            self.aborted += 1
+            raise
+
+
+@pytest.mark.parametrize("same", [True, False])
+async def test_whoever_comes_does_not_wait_for_another_conversation_to_be_read_ahead(
+    upstream: EmbeddedUpstream, monkeypatch: pytest.MonkeyPatch, same: bool
+) -> None:
+    await idle(upstream)
+    watched = WatchedEngine(upstream, monkeypatch)
+    said = "Here is a list. " + "apples, pears and plums; " * 60
+    # What the words of state change is computed again when they are gone, which takes a while here.
+    _, text, _ = await reply(upstream, replace(speech(said), state="Be calm."))
+    await asyncio.to_thread(watched.begun[1].wait, 20.0)
+
+    _, _, finished = await reply(upstream, speech(said, text, "And?") if same else speech("Hi"))
+
+    assert watched.aborted == (0 if same else 1)
+    assert not same or fresh(finished) < 16

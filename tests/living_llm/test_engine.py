@@ -52,6 +52,19 @@ def test_text_survives_its_tokens_byte_by_byte(engine: Engine, text: str) -> Non
     assert "".join(pieces) + said.finish() == text.lstrip()
 
 
+def test_what_is_not_to_be_said_is_never_drawn(engine: Engine) -> None:
+    prompt = tokens(engine, STORY)
+    _, (first, *_) = reply(engine, prompt, 1)
+    engine.evaluate(prompt)
+    other = next(engine.sample(GREEDY, (first,)))
+    opening = engine.vocabulary.opening_with("(")
+
+    assert other != first
+    assert set(tokens(engine, "a (b")) & set(opening)
+    assert set(tokens(engine, "a b :)")) & set(opening) == set()
+    assert engine.vocabulary.opening_with("") == ()
+
+
 PARTS = st.sampled_from(["<|im_start|>", "<|im_end|>", "<|", "|>", "im_end", "<", "|", " ", "a"])
 
 

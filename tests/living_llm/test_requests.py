@@ -9,6 +9,7 @@ import pytest
 import pytest_asyncio
 
 from limbic.llm.v1 import llm_pb2, llm_pb2_grpc
+from limbic.runtime.errors import failure_of
 from limbic.state.v1 import state_pb2
 from tests.living_llm.fake_openai import FakeOpenAI, say_hello
 from tests.living_llm.service import character, hear, openai_settings, request, serving, user
@@ -83,11 +84,23 @@ async def test_a_bad_field_is_refused_by_its_name(
     asked = len(fake.exchanges)
 
     heard = await hear(stub, wanted)
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await stub.CheckGenerate(llm_pb2.CheckGenerateRequest(request=wanted))
 
     assert heard.failure is not None
     assert heard.failure.code is grpc.StatusCode.INVALID_ARGUMENT
-    assert heard.failure.metadata == {"field": field}
+    assert heard.failure.metadata["field"] == field
+    assert failure_of(refused.value) == heard.failure
     assert len(fake.exchanges) == asked
+
+
+async def test_an_unknown_style_is_refused_with_those_that_there_are(
+    stub: llm_pb2_grpc.LivingLlmServiceAsyncStub,
+) -> None:
+    heard = await hear(stub, felt(style="baroque"))
+
+    assert heard.failure is not None
+    assert heard.failure.metadata == {"field": "expression.style", "allowed": "brief, concise, detailed"}
 
 
 async def test_at_every_limit_a_request_is_still_taken(stub: llm_pb2_grpc.LivingLlmServiceAsyncStub) -> None:
@@ -106,7 +119,29 @@ async def test_at_every_limit_a_request_is_still_taken(stub: llm_pb2_grpc.Living
         ),
     )
 
+    await stub.CheckGenerate(llm_pb2.CheckGenerateRequest(request=wanted))
     assert (await hear(stub, wanted)).text == "Hello!"
+
+
+@pytest.mark.parametrize(
+    ("persona", "text", "field"), [("You are Ada. " * 900, "Hi", "persona"), ("", "word " * 2000, "messages")]
+)
+async def test_too_long_a_prompt_is_refused_by_an_upstream_whose_window_is_known(
+    fake: FakeOpenAI, persona: str, text: str, field: str
+) -> None:
+    settings = openai_settings(fake.url)
+    settings = settings.model_copy(update={"upstream": settings.upstream.model_copy(update={"context_tokens": 2048})})
+    wanted = llm_pb2.GenerateRequest(persona=persona, messages=[user(text)])
+    asked = len(fake.exchanges)
+    async with serving(settings) as stub:
+        heard = await hear(stub, wanted)
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await stub.CheckGenerate(llm_pb2.CheckGenerateRequest(request=wanted))
+
+    assert heard.failure is not None
+    assert (heard.failure.reason, heard.failure.metadata["field"]) == ("PROMPT_TOO_LONG", field)
+    assert failure_of(refused.value) == heard.failure
+    assert len(fake.exchanges) == asked
 
 
 async def test_a_mood_without_words_steers_nothing_and_fails_nothing(
