@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import sys
 
-# Before torch is loaded: its threads then sleep while they wait for each other. Spinning, a step beside other work took four times as long.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+# Before torch is loaded: its threads then soon sleep while they wait for each other. Spinning, a step beside other work took four times
+# as long.
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 from training.cli import app
 from training.errors import TrainingError

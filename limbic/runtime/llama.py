@@ -1,8 +1,8 @@
 """The part of llama.cpp that both the affect head and the living LLM use, through llama-cpp-python's low-level API.
 
 Four things must be right before the library is touched: an assertion in it must end the process at once instead of starting a debugger
-(`GGML_NO_BACKTRACE`), its threads must sleep while they wait for each other (`OMP_WAIT_POLICY`), its log must come through our own callback
-(the package's maps the levels wrongly and hides errors), and it must be initialised once for the process.
+(`GGML_NO_BACKTRACE`), its threads must soon sleep while they wait for each other (`GOMP_SPINCOUNT`), its log must come through our own
+callback (the package's maps the levels wrongly and hides errors), and it must be initialised once for the process.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from typing import Any
 from limbic.runtime.logs import get_logger
 
 os.environ.setdefault("GGML_NO_BACKTRACE", "1")
-# OpenMP's threads spin at each of several hundred barriers. Where anything else needs the core, the one that all wait for is not running:
-# two threads on two busy cores then took 76 ms at the median and 2.1 s at p99 for what they do in 4 ms, and asleep 10 and 16 ms.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+# OpenMP's threads spin at each of several hundred barriers, billions of times before they sleep. Where anything else needs a core, the
+# thread that all wait for is not running. Two threads of the head, on two cores that two other processes keep busy, p50 and p99 in ms: 13
+# and 221 by default, 22 and 30 with this; on idle cores 3.9 and 4.2 at p50. Never to spin (OMP_WAIT_POLICY=passive) costs 10.9 there.
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 import llama_cpp
 
