@@ -2,6 +2,9 @@
 
 The folder that `build_dataset` writes holds `train.jsonl`, `dev.jsonl` and `manifest.json` (what went in, what was
 dropped and why, and the SHA-256 of every file, so that a head can say exactly what it learned from).
+
+The published sets keep their published splits, so that a score can be compared with others'. The probes are split by a
+hash of their content.
 """
 
 from __future__ import annotations
@@ -15,6 +18,8 @@ from typing import Any
 
 from training.errors import DataError
 from training.hashing import file_sha256
+from training.near_duplicates import near_duplicates
+from training.outputs import EMOTIONS
 from training.rows import Row, read_rows, write_rows
 from training.sources import HELD_OUT_SHARE, PROBES, PUBLIC_SOURCES, Source
 
@@ -22,6 +27,9 @@ SPLITS = ("dev", "train")
 """Development rows are placed first: content seen there never enters training."""
 
 PROBE_FOLDER = Path(__file__).parent / "probes"
+
+CAP_PER_LABEL = 8_000
+"""Of GoEmotions' 28 labels only neutral has more rows in training, 13,961 of them, and it is the one that says least."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +41,16 @@ class Dataset:
     manifest: dict[str, Any]
 
 
-def build_dataset(data: Path, out: Path, probes: Path = PROBE_FOLDER) -> dict[str, Any]:
+def build_dataset(
+    data: Path, out: Path, probes: Path = PROBE_FOLDER, cap_per_label: int = CAP_PER_LABEL
+) -> dict[str, Any]:
     """Build the training set under `out` and return its manifest.
 
     Args:
         data: the folder with one folder for each published set.
         out: where the three files go; made if missing.
         probes: the folder with the archetype probes (`*.jsonl`).
+        cap_per_label: most training rows of one emotion; a row stays while any of its labels has room.
 
     Raises:
         DataError: if a file is missing, or does not read as its set does.
@@ -56,8 +67,12 @@ def build_dataset(data: Path, out: Path, probes: Path = PROBE_FOLDER) -> dict[st
     for split in SPLITS:
         taken = kept["dev"] if split == "train" else {}
         _merge(_rows_of(split, data, probe_files), kept[split], taken, dropped[split])
+    _drop_near_duplicates(kept["dev"], kept["train"], dropped["train"])
+    _cap(kept["train"], cap_per_label, dropped["train"])
     out.mkdir(parents=True, exist_ok=True)
-    manifest: dict[str, Any] = {"sources": [], "files_sha256": hashes, "dropped": {}, "rows_sha256": {}}
+    manifest: dict[str, Any] = {
+        "sources": [], "files_sha256": hashes, "cap_per_label": cap_per_label, "dropped": {}, "rows_sha256": {}
+    }  # fmt: skip
     for split in SPLITS:
         write_rows(out / f"{split}.jsonl", kept[split].values())
         manifest["dropped"][split] = dict(sorted(dropped[split].items()))
@@ -127,3 +142,27 @@ def _merge(rows: Iterable[Row], kept: dict[str, Row], taken: dict[str, Row], dro
             kept[row.key] = completed
         else:
             dropped[f"{row.source}: repeated"] += 1
+
+
+def _drop_near_duplicates(dev: dict[str, Row], train: dict[str, Row], dropped: Counter[str]) -> None:
+    """Drop from `train` what nearly repeats a development row or an earlier training row, and count it."""
+    rows = [*dev.values(), *train.values()]
+    for index, earlier in near_duplicates([row.text for row in rows]).items():
+        if index >= len(dev):
+            place = "in dev" if earlier < len(dev) else "repeated"
+            dropped[f"{rows[index].source}: nearly {place}"] += 1
+            del train[rows[index].key]
+
+
+def _cap(train: dict[str, Row], cap: int, dropped: Counter[str]) -> None:
+    """Drop rows all of whose emotions have `cap` rows already; which ones come first is decided by their keys."""
+    counts = [0] * len(EMOTIONS)
+    for row in sorted(train.values(), key=lambda row: row.key):
+        if row.emotions is None:
+            continue
+        if any(counts[label] < cap for label in row.emotions):
+            for label in row.emotions:
+                counts[label] += 1
+        elif row == Row(row.key, row.text, row.source, row.provenance, emotions=row.emotions):
+            dropped[f"{row.source}: beyond the cap"] += 1
+            del train[row.key]

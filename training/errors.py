@@ -4,6 +4,8 @@ TrainingError
 ├── DataError        a training file is missing or does not read as it should
 ├── IntegrityError   a file's SHA-256 is not the one that was recorded
 ├── ModelError       a model or adapter file is not what the command needs
+├── RaterError       a server that rates texts cannot be reached, or refuses
+├── RecipeError      a recipe's field cannot be set so
 └── CheckpointError  a run cannot be continued from what its folder holds
 """
 
@@ -24,6 +26,14 @@ class IntegrityError(TrainingError):
 
 class ModelError(TrainingError):
     """A model or adapter file is not what the command needs."""
+
+
+class RaterError(TrainingError):
+    """A server that rates texts cannot be reached, or refuses."""
+
+
+class RecipeError(TrainingError):
+    """A recipe's field cannot be set so."""
 
 
 class CheckpointError(TrainingError):

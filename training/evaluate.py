@@ -7,11 +7,10 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from training.adapter import ADAPTER_FILE
 from training.base import BASE_NAME, BASE_SHA256, base_folder
-from training.calibration import calibration_error, cross_fit_judged, fit_calibration, judged
+from training.calibration import fit_calibration
+from training.context_pairs import read_pairs, score_context, score_unrelated
 from training.dataset import Dataset, load_dataset
 from training.errors import ModelError
 from training.export import assemble
@@ -19,12 +18,13 @@ from training.gguf_file import WEIGHT_TYPES, WeightType, write_gguf
 from training.hashing import file_sha256
 from training.head import Calibration, Head, load_head, save_head
 from training.logs import logger
+from training.measures import measures
 from training.outputs import AXES, EMOTIONS
 from training.reading import latency_milliseconds, read_rows_with
 from training.report import write_report
 from training.rows import Row
 from training.runner import GgufRunner
-from training.scoring import Scored, score, summary
+from training.scoring import Scored, score
 from training.tokenizer import differing_texts, load_tokenizer
 
 
@@ -43,7 +43,7 @@ def calibrate(run: Path, head_id: str, dataset: Path, default_type: WeightType, 
     provenance = {"base": BASE_NAME, "base_sha256": BASE_SHA256, "recipe": record["recipe"]}
     provenance |= {key: record["data"][key] for key in ("sources", "files_sha256")}
     provenance["rows_sha256"] = record["rows_sha256"]
-    unfitted = Calibration("none", [0.5] * len(EMOTIONS), [1.0] * len(AXES))
+    unfitted = Calibration("none", [0.5] * len(EMOTIONS), [1.0] * len(AXES), [[0.0] * 5] * len(AXES))
     head = Head(
         head_id, BASE_SHA256, file_sha256(run / ADAPTER_FILE), unfitted, provenance, default_type,
         record["recipe"]["max_tokens"], history=record["history"],
@@ -75,24 +75,27 @@ def evaluate(folder: Path, dataset: Path, workers: int) -> Head:
     hashes: dict[str, str] = {}
     metrics: dict[str, dict[str, float]] = {}
     served: Scored | None = None
+    context: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as scratch:
         for kind in WEIGHT_TYPES:
             path = Path(scratch) / f"{kind}.gguf"
             write_gguf(path, model, kind)
             hashes[kind] = file_sha256(path)
             scored = score(read_rows_with(path, rows, head.max_tokens, workers), rows)
-            metrics[kind] = _rounded(
-                {"megabytes": path.stat().st_size / 1e6} | _speed(path, head) | measures(scored, head)
-            )
+            size = {"megabytes": path.stat().st_size / 1e6}
+            metrics[kind] = _rounded(size | measures(scored, head.calibration))
             logger.info("%s: %s", kind, json.dumps(metrics[kind]))
             if kind == head.default_type:
-                served = scored
+                served, context = scored, _rounded(_context(path, head, data))
+        paths = [Path(scratch) / f"{kind}.gguf" for kind in WEIGHT_TYPES]
+        for kind, (median, slow) in zip(WEIGHT_TYPES, latency_milliseconds(paths, head.max_tokens), strict=True):
+            metrics[kind] |= _rounded({"ms_p50": median, "ms_p95": slow})
         with GgufRunner(path, head.max_tokens) as runner:
             texts = [row.text for row in (*data.train, *data.dev)]
             different = differing_texts(runner.tokenize, load_tokenizer(base), texts, head.max_tokens)
             tokenization = {"texts": len(texts), "differing": len(different)}
     logger.info("tokenization: %s", json.dumps(tokenization))
-    head = replace(head, gguf_sha256=hashes, metrics=metrics, tokenization=tokenization)
+    head = replace(head, gguf_sha256=hashes, metrics=metrics, context=context, tokenization=tokenization)
     save_head(folder, head)
     assert served is not None, "the default type is one of the types"
     write_report(folder, head, served)
@@ -107,28 +110,11 @@ def measured_rows(dataset: Dataset) -> list[Row]:
     ]  # fmt: skip
 
 
-def measures(scored: Scored, head: Head) -> dict[str, float]:
-    """Return every score by name, with the head's own thresholds and deviations."""
-    result = summary(scored, np.array(head.calibration.emotion_thresholds, dtype=np.float32))
-    for axis, name in enumerate(AXES):
-        confidence, right, probes = judged(scored, axis, head.calibration.sigma_scale[axis])
-        result[f"ece_{name}"] = calibration_error(confidence, right)
-        result[f"ece_{name}_cross_fit"] = calibration_error(*cross_fit_judged(scored, axis))
-        result[f"probes_{name}_mean_confidence"] = float(confidence[probes].mean())
-        result[f"probes_{name}_within_tolerance"] = float(right[probes].mean())
-        rated = (scored.sources == "probes") & ~np.isnan(scored.axes[:, axis])
-        result[f"probes_{name}_mae"] = float(np.abs(scored.predicted[rated, axis] - scored.axes[rated, axis]).mean())
-    probes = scored.sources == "probes"
-    for first, second in ((0, 1), (0, 2), (1, 2)):
-        pair = f"{AXES[first]}_{AXES[second]}"
-        result[f"probes_label_r_{pair}"] = float(np.corrcoef(scored.axes[probes][:, [first, second]].T)[0, 1])
-        result[f"probes_predicted_r_{pair}"] = float(np.corrcoef(scored.predicted[probes][:, [first, second]].T)[0, 1])
-    return result
-
-
-def _speed(path: Path, head: Head) -> dict[str, float]:
-    median, slow = latency_milliseconds(path, head.max_tokens)
-    return {"ms_p50": median, "ms_p95": slow}
+def _context(path: Path, head: Head, data: Dataset) -> dict[str, float]:
+    probes = [row for row in data.dev if row.source == "probes"]
+    lines = [row.text for row in data.dev if row.source == "xed"]
+    with GgufRunner(path, head.max_tokens) as runner:
+        return score_context(runner, read_pairs()) | score_unrelated(runner, probes, lines)
 
 
 def _rounded(values: dict[str, float]) -> dict[str, float]:

@@ -100,6 +100,9 @@ def _affect_fields(head: Head) -> dict[str, Field]:
         "affect.axis_activation": Field.text(AXIS_ACTIVATION),
         "affect.calibration.version": Field.text(calibration.version),
         "affect.calibration.sigma_scale": Field.array(calibration.sigma_scale, GGUFValueType.FLOAT32),
+        "affect.calibration.confidence_weights": Field.array(
+            [weight for weights in calibration.confidence_weights for weight in weights], GGUFValueType.FLOAT32
+        ),
         "affect.calibration.confidence_tolerance": Field.f32(CONFIDENCE_TOLERANCE),
         "affect.context_turns": Field.u32(0),
         "affect.max_tokens": Field.u32(head.max_tokens),

@@ -17,8 +17,9 @@ from training.text import NORMALIZER
 
 HEAD_FILE = "head.json"
 REPORT_FILE = "report.md"
-PLOT_FILES = ("curves.png", "reliability.png", "archetypes.png")
-SCHEMA_VERSION = 1
+PLOT_FILES = ("curves.png", "reliability.png", "archetypes.png", "types.png")
+SCORES_FILE = "report.json"
+SCHEMA_VERSION = 2
 CONFIDENCE_TOLERANCE = 0.25
 """Confidence is the probability that a reading lies within this of what people would say."""
 
@@ -33,6 +34,9 @@ class Calibration:
     """For each emotion, the probability from which it counts as voiced."""
     sigma_scale: list[float]
     """For each axis, the factor on the predicted deviation that makes it match the errors."""
+    confidence_weights: list[list[float]]
+    """For each axis, the weights of 1, ln(deviation), |valence|, |intimacy| and |tension| in the logistic rule that gives
+    its confidence (`training.calibration.axis_confidence`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +57,8 @@ class Head:
     """Of the GGUF in each weight type."""
     metrics: dict[str, dict[str, float]] = field(default_factory=dict)
     """Development scores in each weight type, measured through llama.cpp."""
+    context: dict[str, float] = field(default_factory=dict)
+    """What earlier turns do to the readings (`training.context_pairs`), at the default type."""
     tokenization: dict[str, int] = field(default_factory=dict)
     """Of the whole data set's `texts`, how many llama.cpp cuts in a `differing` way from the base's own tokenizer."""
     history: list[dict[str, Any]] = field(default_factory=list)

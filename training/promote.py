@@ -7,23 +7,62 @@ from pathlib import Path
 
 from training.adapter import ADAPTER_FILE
 from training.errors import ModelError
-from training.head import HEAD_FILE, PLOT_FILES, REPORT_FILE, load_head
+from training.head import HEAD_FILE, PLOT_FILES, REPORT_FILE, SCORES_FILE, load_head
 
 MINIMUM = {
-    "goemotions_macro_f1": 0.50,
-    "emobank_valence_r": 0.65,
-    "question_intimacy_r": 0.78,
-    "probes_valence_auc": 0.80,
+    "goemotions_macro_f1": 0.53,
+    "emobank_valence_r": 0.695,
+    "question_intimacy_r": 0.83,
+    "probes_valence_auc": 0.83,
     "probes_intimacy_auc": 0.85,
     "probes_tension_auc": 0.85,
 }
-"""The gates: development scores that the default type must reach.
+"""What the default type must reach on the development splits. For EmoBank 0.71 is wanted; the gate lies where the first head
+that came near it stands, and so does that of the probes' valence."""
 
-On the probes closeness and tension have to be told apart from everything else, which is what they were written for. Valence was meant
-to reach 0.85 there too; the gate was lowered when the first head reached 0.83, and should go back up with the next.
-"""
+MAXIMUM = {"ece_valence_cross_fit": 0.05}
+"""What it must stay below."""
 
-COMMITTED = (ADAPTER_FILE, HEAD_FILE, REPORT_FILE, *PLOT_FILES)
+WORST_CALIBRATION = 0.05
+"""How far an axis's cross-fit calibration error may lie above what chance puts into so few rows: tension is rated for 157
+probes alone, among which confidences that are exactly right show an error of a tenth."""
+CALIBRATED = ("valence", "intimacy", "tension")
+
+WORST_LOSS = 0.005
+"""How far below F32 the default type may lie in `COMPARED`."""
+COMPARED = (
+    "goemotions_macro_f1_cross_fit", "emobank_valence_r", "question_intimacy_r",
+    "probes_valence_auc", "probes_intimacy_auc", "probes_tension_auc",
+)  # fmt: skip
+
+WORST_COUPLING = 0.15
+"""How far the correlation between two predicted axes may lie from that between their labels, on the probes."""
+COUPLINGS = ("valence_intimacy", "valence_tension", "intimacy_tension")
+
+COMMITTED = (ADAPTER_FILE, HEAD_FILE, REPORT_FILE, SCORES_FILE, *PLOT_FILES)
+
+
+def missed_gates(scores: dict[str, float], full: dict[str, float]) -> list[str]:
+    """Return a phrase for every gate that a head misses.
+
+    Args:
+        scores: of the default type.
+        full: of F32.
+    """
+    missed = [f"{name} {scores[name]:.3f} (needs {least})" for name, least in MINIMUM.items() if scores[name] < least]
+    missed += [f"{name} {scores[name]:.3f} (at most {most})" for name, most in MAXIMUM.items() if scores[name] > most]
+    for axis in CALIBRATED:
+        excess = scores[f"ece_{axis}_cross_fit"] - scores[f"ece_{axis}_chance"]
+        if excess > WORST_CALIBRATION:
+            missed.append(f"{axis}'s calibration error {excess:.3f} above chance (at most {WORST_CALIBRATION})")
+    for name in COMPARED:
+        if (loss := full[name] - scores[name]) > WORST_LOSS:
+            missed.append(f"{name} {loss:.4f} below F32 (at most {WORST_LOSS})")
+    for pair in COUPLINGS:
+        apart = abs(scores[f"probes_predicted_r_{pair}"] - scores[f"probes_label_r_{pair}"])
+        if apart > WORST_COUPLING:
+            missed.append(f"{pair.replace('_', ' and ')} correlate {apart:.3f} otherwise than their labels")
+    return missed
 
 
 def promote(run: Path, heads: Path) -> Path:
@@ -33,11 +72,10 @@ def promote(run: Path, heads: Path) -> Path:
         ModelError: if the run was not evaluated, or misses a gate.
     """
     head = load_head(run)
-    scores = head.metrics.get(head.default_type)
-    if scores is None:
+    scores, full = (head.metrics.get(kind) for kind in (head.default_type, "F32"))
+    if scores is None or full is None:
         raise ModelError(f"{run} was not evaluated at {head.default_type}; run `python -m training evaluate` first.")
-    missed = [f"{name} {scores[name]:.3f} (needs {least})" for name, least in MINIMUM.items() if scores[name] < least]
-    if missed:
+    if missed := missed_gates(scores, full):
         raise ModelError(f"{run} misses {', '.join(missed)}.")
     target = heads / head.head_id
     target.mkdir(parents=True, exist_ok=True)

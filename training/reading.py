@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -31,15 +32,20 @@ def read_rows_with(path: Path, rows: Sequence[Row], max_tokens: int, workers: in
         return np.concatenate(list(pool.map(work, [texts[at : at + size] for at in range(0, len(texts), size)])))
 
 
-def latency_milliseconds(path: Path, max_tokens: int) -> tuple[float, float]:
-    """Return the median and the 95th percentile of one call on one thread, for a text of `LATENCY_TOKENS` tokens."""
-    with GgufRunner(path, max_tokens) as runner:
+def latency_milliseconds(paths: Sequence[Path], max_tokens: int) -> list[tuple[float, float]]:
+    """Return each file's median and 95th percentile of one call on one thread, for a text of `LATENCY_TOKENS` tokens.
+
+    The files take turns, so that whatever else the machine does meanwhile slows all of them alike.
+    """
+    with ExitStack() as stack:
+        runners = [stack.enter_context(GgufRunner(path, max_tokens)) for path in paths]
         # Any words do: the cost depends on their number alone.
-        tokens = runner.tokenize("I know " * LATENCY_TOKENS)[: LATENCY_TOKENS - 1]
-        tokens.append(runner.tokenize("")[-1])
-        times = []
+        tokens = runners[0].tokenize("I know " * LATENCY_TOKENS)[: LATENCY_TOKENS - 1]
+        tokens.append(runners[0].tokenize("")[-1])
+        times: list[list[float]] = [[] for _ in runners]
         for _ in range(LATENCY_CALLS):
-            started = time.perf_counter()
-            runner.outputs(tokens)
-            times.append(1e3 * (time.perf_counter() - started))
-    return float(np.percentile(times, 50)), float(np.percentile(times, 95))
+            for runner, mine in zip(runners, times, strict=True):
+                started = time.perf_counter()
+                runner.outputs(tokens)
+                mine.append(1e3 * (time.perf_counter() - started))
+    return [(float(np.percentile(mine, 50)), float(np.percentile(mine, 95))) for mine in times]

@@ -1,125 +1,187 @@
-"""A head's report card: Markdown with its plots beside it, made from `head.json` and one scored split."""
+"""A head's report card: Markdown and JSON with plots beside them, made from `head.json` and one scored split."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
-from training.calibration import judged, reliability
-from training.curves import plot_curves
-from training.head import CONFIDENCE_TOLERANCE, PLOT_FILES, REPORT_FILE, Head
+from training.head import CONFIDENCE_TOLERANCE, PLOT_FILES, REPORT_FILE, SCORES_FILE, Head
+from training.markdown import table
+from training.measures import AXIS_PAIRS, AXIS_SOURCES
 from training.metrics import auc, f1_scores
 from training.outputs import AXES, EMOTIONS
+from training.plots import plot_archetypes, plot_curves, plot_reliability, plot_types
 from training.scoring import Scored
+
+_TYPE_COLUMNS = {
+    "MB": "megabytes", "p50 ms": "ms_p50", "p95 ms": "ms_p95", "macro-F1": "goemotions_macro_f1",
+    "macro-F1 cross-fit": "goemotions_macro_f1_cross_fit", "EmoBank valence r": "emobank_valence_r",
+    "question intimacy r": "question_intimacy_r",
+}  # fmt: skip
 
 
 def write_report(folder: Path, head: Head, scored: Scored) -> None:
-    """Write `report.md` and its plots.
+    """Write `report.md`, `report.json` and the plots.
 
     Args:
         folder: the head's folder.
         head: with the metrics of every type measured.
         scored: the development split through the default type.
     """
-    plot_curves(head.history, folder / PLOT_FILES[0])
-    _plot_reliability(folder / PLOT_FILES[1], head, scored)
-    _plot_archetypes(folder / PLOT_FILES[2], scored)
-    sections = (_heading(head), _types(head), _axes(head), _archetypes(scored), _labels(head, scored), _training(head))
+    curves, reliability, archetypes, types = (folder / name for name in PLOT_FILES)
+    plot_curves(head.history, curves)
+    plot_reliability(reliability, head.calibration, scored)
+    plot_archetypes(archetypes, scored)
+    plot_types(types, head.metrics)
+    thresholds = np.array(head.calibration.emotion_thresholds, dtype=np.float32)
+    emotions, kinds = by_emotion(scored, thresholds), by_archetype(scored)
+    scores = {
+        "head_id": head.head_id, "default_type": head.default_type, "types": head.metrics, "context": head.context,
+        "emotions": emotions, "archetypes": kinds,
+    }  # fmt: skip
+    (folder / SCORES_FILE).write_text(json.dumps(scores, indent=1) + "\n", encoding="ascii")
+    sections = (
+        _heading(head), _types(head), _axes(head), _confidence(head), _archetypes(kinds), _context(head),
+        _labels(emotions), _training(head),
+    )  # fmt: skip
     (folder / REPORT_FILE).write_text("\n\n".join(sections) + "\n", encoding="utf-8")
 
 
-def _table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(_cell(value) for value in line) + " |" for line in lines)
+def by_emotion(scored: Scored, thresholds: NDArray[np.floating]) -> dict[str, dict[str, float]]:
+    """Return for each emotion its rows, threshold, F1 and AUC."""
+    f1 = f1_scores(scored.probabilities >= thresholds, scored.emotions)
+    return {
+        label: {
+            "rows": float(scored.emotions[:, index].sum()),
+            "threshold": round(float(thresholds[index]), 4),
+            "f1": round(float(f1[index]), 4),
+            "auc": round(auc(scored.probabilities[:, index], scored.emotions[:, index]), 4),
+        }
+        for index, label in enumerate(EMOTIONS)
+    }
 
 
-def _cell(value: object) -> str:
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
+def by_archetype(scored: Scored) -> dict[str, dict[str, Any]]:
+    """Return for each archetype its rows, and by axis the mean label, the mean reading and the mean absolute error."""
+    result: dict[str, dict[str, Any]] = {}
+    for name in sorted(set(scored.archetypes.tolist()) - {""}):
+        chosen = scored.archetypes == name
+        labels, predicted = scored.axes[chosen], scored.predicted[chosen]
+        result[name] = {"rows": int(chosen.sum())} | {
+            axis: {
+                "label": round(float(labels[:, index].mean()), 4),
+                "reading": round(float(predicted[:, index].mean()), 4),
+                "mae": round(float(np.abs(predicted - labels)[:, index].mean()), 4),
+            }
+            for index, axis in enumerate(AXES)
+        }
+    return result
 
 
 def _heading(head: Head) -> str:
     return (
         f"# Report card: {head.head_id}\n\n"
-        "Measured through llama.cpp on the development splits by `python -m training evaluate`. Thresholds and the "
-        "deviations' scale are fitted on these same splits, so the plain figures are a little optimistic; *cross-fit* "
-        "takes them from one half of the rows and scores the other. Of the "
+        "Measured through llama.cpp on the development splits by `python -m training evaluate`. Deviations and "
+        "confidence are fitted on these same splits, so their plain figures are a little optimistic; *cross-fit* "
+        "takes what is fitted from one half of the rows and scores the other. Of the "
         f"{head.tokenization['texts']:,} texts of the data set, llama.cpp cuts {head.tokenization['differing']:,} into "
-        "other tokens than the base's own tokenizer."
+        "other tokens than the base's own tokenizer. The same numbers and more are in `report.json`."
     )
 
 
 def _types(head: Head) -> str:
-    columns = {
-        "MB": "megabytes", "p50 ms": "ms_p50", "p95 ms": "ms_p95", "macro-F1": "goemotions_macro_f1",
-        "macro-F1 cross-fit": "goemotions_macro_f1_cross_fit", "EmoBank valence r": "emobank_valence_r",
-        "question intimacy r": "question_intimacy_r", "probes v/i/t AUC": "",
-    }  # fmt: skip
     rows = []
     for kind, values in head.metrics.items():
         name = f"**{kind}** (default)" if kind == head.default_type else kind
-        cells = [values[key] for key in columns.values() if key]
+        cells = [values[key] for key in _TYPE_COLUMNS.values()]
         areas = " / ".join(f"{values[f'probes_{axis}_auc']:.3f}" for axis in AXES)
         rows.append([name, *cells, areas])
     return (
         "## Quality, size and speed by weight type\n\nLatency is of one text of 20 tokens on one thread, on the "
-        "machine of the run; compare within the table.\n\n" + _table(["type", *columns], rows)
-    )
+        "machine of the run; compare within the table. Q4_8 is Q4_0 with the attention's values and the first "
+        "feed-forward matrices in Q8_0.\n\n" + table(["type", *_TYPE_COLUMNS, "probes v/i/t AUC"], rows)
+        + "\n\n![Quality, size and speed](types.png)"
+    )  # fmt: skip
 
 
 def _axes(head: Head) -> str:
     values = head.metrics[head.default_type]
-    held_out = ("r", "auc", "mae", "within_tolerance", "mean_confidence")
-    axes = [
-        [
-            axis,
-            *(values[f"probes_{axis}_{key}"] for key in held_out),
-            values[f"ece_{axis}"],
-            values[f"ece_{axis}_cross_fit"],
-        ]
-        for axis in AXES
+    axes = [[axis, *(values[f"probes_{axis}_{key}"] for key in ("r", "auc", "mae"))] for axis in AXES]
+    public = [
+        ["EmoBank, valence", values["emobank_valence_r"], values["emobank_valence_mae"]],
+        ["question intimacy", values["question_intimacy_r"], values["question_intimacy_intimacy_mae"]],
     ]
-    pairs = [
-        [pair.replace("_", ", "), values[f"probes_label_r_{pair}"], values[f"probes_predicted_r_{pair}"]]
-        for pair in ("valence_intimacy", "valence_tension", "intimacy_tension")
-    ]
+    pairs = []
+    for first, second in AXIS_PAIRS:
+        pair = f"{AXES[first]}_{AXES[second]}"
+        label, found = values[f"probes_label_r_{pair}"], values[f"probes_predicted_r_{pair}"]
+        pairs.append([pair.replace("_", ", "), label, found, abs(label - found)])
     return (
-        "## Axes on the held-out probes\n\n"
-        + _table(
-            ["axis", "r", "AUC of the sign", "MAE", f"within {CONFIDENCE_TOLERANCE}", "mean confidence", "ECE, all rows",
-             "ECE cross-fit"],
-            axes,
-        )
+        "## Axes on the held-out probes\n\n" + table(["axis", "r", "AUC of the sign", "MAE"], axes)
         + "\n\nCorrelation between axes, of the labels and of what is predicted:\n\n"
-        + _table(["axes", "labels", "predicted"], pairs)
+        + table(["axes", "labels", "predicted", "apart"], pairs)
+        + "\n\nOn the published sets:\n\n" + table(["set", "r", "MAE"], public)
+    )  # fmt: skip
+
+
+def _confidence(head: Head) -> str:
+    values = head.metrics[head.default_type]
+    rows = []
+    for axis in AXES:
+        for source in ("", *AXIS_SOURCES[axis]):
+            key = f"ece_{axis}" + (f"_{source}" if source else "")
+            means = [
+                values[f"{source}_{axis}_{name}"] if source else "" for name in ("mean_confidence", "within_tolerance")
+            ]
+            cells = (values[key], values[f"{key}_cross_fit"], values[f"{key}_chance"])
+            rows.append([axis, source or "all rows", *means, *cells])
+    return (
+        f"## Confidence\n\nHow likely a reading is within {CONFIDENCE_TOLERANCE} of what people said. ECE is the "
+        "expected calibration error over ten bins of equal size; *by chance* is the error that the same confidences "
+        "would show on as few rows if they were exactly right, below which no head can be told from a perfect one.\n\n"
+        + table(["axis", "rows", "mean confidence", f"within {CONFIDENCE_TOLERANCE}", "ECE", "ECE cross-fit",
+                 "ECE by chance"], rows)
         + "\n\n![Reliability of the confidence](reliability.png)"
     )  # fmt: skip
 
 
-def _archetypes(scored: Scored) -> str:
+def _archetypes(kinds: dict[str, dict[str, Any]]) -> str:
     rows = []
-    for name in sorted(set(scored.archetypes.tolist()) - {""}):
-        chosen = scored.archetypes == name
-        labels, predicted = scored.axes[chosen], scored.predicted[chosen]
-        cells = [f"{a:+.2f} / {b:+.2f}" for a, b in zip(labels.mean(0), predicted.mean(0), strict=True)]
-        rows.append([name, int(chosen.sum()), *cells, float(np.abs(predicted - labels).mean())])
-    return "## By archetype\n\nMean label / mean reading of the held-out probes.\n\n" + _table(
-        ["archetype", "rows", *AXES, "MAE"], rows
+    for name, values in kinds.items():
+        cells = [f"{values[a]['label']:+.2f} / {values[a]['reading']:+.2f} / {values[a]['mae']:.2f}" for a in AXES]
+        rows.append([name, values["rows"], *cells])
+    return "## By archetype\n\nMean label / mean reading / MAE of the held-out probes.\n\n" + table(
+        ["archetype", "rows", *AXES], rows
     ) + "\n\n![Labels and readings by archetype](archetypes.png)"  # fmt: skip
 
 
-def _labels(head: Head, scored: Scored) -> str:
-    thresholds = np.array(head.calibration.emotion_thresholds, dtype=np.float32)
-    f1 = f1_scores(scored.probabilities >= thresholds, scored.emotions)
+def _context(head: Head) -> str:
+    values = head.context
     rows = [
-        [label, int(scored.emotions[:, i].sum()), float(thresholds[i]), float(f1[i]),
-         auc(scored.probabilities[:, i], scored.emotions[:, i])]
-        for i, label in enumerate(EMOTIONS)
+        [axis, int(values[f"{axis}_telling"]), values[f"{axis}_right"], values[f"{axis}_mae_without"],
+         values[f"{axis}_mae"]]
+        for axis in AXES
     ]  # fmt: skip
-    return "## By emotion\n\n" + _table(["emotion", "rows", "threshold", "F1", "AUC"], rows)
+    return (
+        f"## Context\n\n{int(values['pairs'])} pairs of the same words after two different turns. *Right* is the "
+        "share of the telling pairs (labels at least 0.4 apart) whose readings differ in the labels' direction when "
+        "the turn is given; without it they cannot differ, which is a coin's 0.5.\n\n"
+        + table(["axis", "telling pairs", "right", "MAE without context", "MAE with it"], rows)
+        + "\n\nAn earlier turn that has nothing to do with the words, before each held-out probe:\n\n"
+        + table(
+            ["axis", "MAE without context", "MAE with it"],
+            [[axis, values[f"unrelated_{axis}_mae_without"], values[f"unrelated_{axis}_mae"]] for axis in AXES],
+        )
+    )
+
+
+def _labels(emotions: dict[str, dict[str, float]]) -> str:
+    rows = [[label, int(v["rows"]), v["threshold"], v["f1"], v["auc"]] for label, v in emotions.items()]
+    return "## By emotion\n\n" + table(["emotion", "rows", "threshold", "F1", "AUC"], rows)
 
 
 def _training(head: Head) -> str:
@@ -129,39 +191,7 @@ def _training(head: Head) -> str:
     ]
     recipe = [[name, f"`{value}`"] for name, value in head.provenance["recipe"].items()]
     return (
-        "## Trained on\n\n" + _table(["source", "train rows", "dev rows", "licence", "from"], sources)
-        + f"\n\nBase: {head.provenance['base']}.\n\n" + _table(["recipe", "value"], recipe)
+        "## Trained on\n\n" + table(["source", "train rows", "dev rows", "licence", "from"], sources)
+        + f"\n\nBase: {head.provenance['base']}.\n\n" + table(["recipe", "value"], recipe)
         + "\n\n![Training curves](curves.png)"
     )  # fmt: skip
-
-
-def _plot_reliability(path: Path, head: Head, scored: Scored) -> None:
-    figure = Figure(figsize=(12, 4), layout="constrained")
-    FigureCanvasAgg(figure)
-    for axis, axes in enumerate(figure.subplots(1, len(AXES))):
-        confidence, right, probes = judged(scored, axis, head.calibration.sigma_scale[axis])
-        for name, chosen in (("all rows", np.ones_like(probes)), ("probes", probes)):
-            points = reliability(confidence[chosen], right[chosen], 10 if name == "all rows" else 5)
-            axes.plot([p[0] for p in points], [p[1] for p in points], marker="o", label=name)
-        axes.plot([0, 1], [0, 1], color="grey", linewidth=0.8)
-        axes.set_title(AXES[axis])
-        axes.set_xlabel("confidence")
-        axes.set_ylabel(f"share within {CONFIDENCE_TOLERANCE}")
-        axes.legend(fontsize=7)
-    figure.savefig(path, dpi=80, metadata={"Software": ""})
-
-
-def _plot_archetypes(path: Path, scored: Scored) -> None:
-    names = sorted(set(scored.archetypes.tolist()) - {""})
-    figure = Figure(figsize=(12, 4), layout="constrained")
-    FigureCanvasAgg(figure)
-    places = np.arange(len(names))
-    for axis, axes in enumerate(figure.subplots(1, len(AXES), sharey=True)):
-        for offset, (label, values) in enumerate((("label", scored.axes), ("reading", scored.predicted))):
-            means = [values[scored.archetypes == name, axis].mean() for name in names]
-            axes.barh(places + 0.4 * offset, means, height=0.4, label=label)
-        axes.set_yticks(places + 0.2, names, fontsize=8)
-        axes.set_xlim(-1, 1)
-        axes.set_title(AXES[axis])
-        axes.legend(fontsize=7)
-    figure.savefig(path, dpi=80, metadata={"Software": ""})

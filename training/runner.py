@@ -32,7 +32,7 @@ class GgufRunner:
         Raises:
             ModelError: if llama.cpp cannot load the file, or the file is no head of ours.
         """
-        self._max_tokens = max_tokens
+        self.max_tokens = max_tokens
         self._context = self._batch = None
         try:
             self._model = load_model(path)
@@ -59,7 +59,7 @@ class GgufRunner:
         ids = (llama.llama_token * room)()
         count = llama.llama_tokenize(self._vocabulary, data, len(data), ids, room, True, False)
         tokens = list(ids[:count])
-        return tokens if count <= self._max_tokens else [*tokens[: self._max_tokens - 1], tokens[-1]]
+        return tokens if count <= self.max_tokens else [*tokens[: self.max_tokens - 1], tokens[-1]]
 
     def outputs(self, tokens: list[int]) -> NDArray[np.float32]:
         """Return the raw outputs, float32 [EXPORTED], for one text's token ids.
@@ -68,8 +68,8 @@ class GgufRunner:
             ModelError: if there are too many tokens, or llama.cpp reports a failure.
         """
         # More tokens than the context holds would abort the process.
-        if not 0 < len(tokens) <= self._max_tokens:
-            raise ModelError(f"A text of {len(tokens)} tokens, but 1 to {self._max_tokens} can be read.")
+        if not 0 < len(tokens) <= self.max_tokens:
+            raise ModelError(f"A text of {len(tokens)} tokens, but 1 to {self.max_tokens} can be read.")
         batch = self._batch
         assert batch is not None, "the runner is closed"
         batch.n_tokens = len(tokens)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from training.metrics import auc, best_thresholds, cross_fit_macro_f1, f1_scores, pearson, sigmoid
+from training.head import Calibration
+from training.metrics import auc, cross_fit_macro_f1, expected_f1_thresholds, f1_scores, pearson, sigmoid
 from training.outputs import AXES, AXIS_COLUMNS, EMOTION_COLUMNS, EMOTIONS, LOG_VARIANCE_COLUMNS
 from training.rows import Row
 
@@ -39,6 +40,19 @@ class Scored:
     """Each row's archetype, empty for rows that are no probes; [rows]."""
 
 
+@dataclass(frozen=True, slots=True)
+class Scorer:
+    """A finished head of either kind, ready to read rows."""
+
+    head_id: str
+    weights: str
+    """The type of its matrices."""
+    calibration: Calibration
+    """What it came with."""
+    score: Callable[[Sequence[Row]], Scored]
+    """Reads rows and pairs the readings with them."""
+
+
 def score(outputs: Array, rows: Sequence[Row]) -> Scored:
     """Pair raw outputs [rows, at least EXPORTED] with the rows they were computed for."""
     outputs = outputs.astype(np.float64)
@@ -52,7 +66,8 @@ def score(outputs: Array, rows: Sequence[Row]) -> Scored:
         probabilities=sigmoid(outputs[labelled, EMOTION_COLUMNS]),
         emotions=emotions[labelled],
         # Not the last digit: the held-out probes are those whose key divides by ten, so theirs is always even.
-        halves=np.array([int(row.key[0], 16) % 2 == 0 for row in rows]),
+        # A text without a letter has no key.
+        halves=np.array([int(row.key[:1] or "0", 16) % 2 == 0 for row in rows]),
         predicted=np.tanh(outputs[:, AXIS_COLUMNS]),
         sigma=np.exp(0.5 * outputs[:, LOG_VARIANCE_COLUMNS]),
         axes=np.array(targets, dtype=np.float64).reshape(len(rows), len(AXES)),
@@ -62,28 +77,33 @@ def score(outputs: Array, rows: Sequence[Row]) -> Scored:
 
 
 def summary(scored: Scored, thresholds: Array | None = None) -> dict[str, float]:
-    """Return the head's few telling numbers on a development split, by name.
+    """Return the head's few telling numbers on a development split, by name; none on emotions where no row carries any.
 
     Args:
         scored: the split.
-        thresholds: the head's own, [28]; if None, those that suit this very split best.
+        thresholds: the head's own, [28]; if None, those with the highest expected F1 on this very split.
     """
-    if thresholds is None:
-        thresholds = best_thresholds(scored.probabilities, scored.emotions)
-    predicted = scored.probabilities >= thresholds
-    halves = scored.halves[scored.labelled]
-    result = {
-        "goemotions_macro_f1": float(f1_scores(predicted, scored.emotions).mean()),
-        "goemotions_macro_f1_cross_fit": cross_fit_macro_f1(scored.probabilities, scored.emotions, halves),
-        "emobank_valence_r": axis_correlation(scored, "emobank", 0),
-        "question_intimacy_r": axis_correlation(scored, "question_intimacy", 1),
-    }
+    result = _emotion_summary(scored, thresholds) if scored.labelled.any() else {}
+    result["emobank_valence_r"] = axis_correlation(scored, "emobank", 0)
+    result["question_intimacy_r"] = axis_correlation(scored, "question_intimacy", 1)
     probes = scored.sources == "probes"
     for index, axis in enumerate(AXES):
         result[f"probes_{axis}_r"] = axis_correlation(scored, "probes", index)
         signed = probes & (np.abs(scored.axes[:, index]) > SIGN_MARGIN)
         result[f"probes_{axis}_auc"] = auc(scored.predicted[signed, index], scored.axes[signed, index] > 0)
     return result
+
+
+def _emotion_summary(scored: Scored, thresholds: Array | None) -> dict[str, float]:
+    if thresholds is None:
+        thresholds = expected_f1_thresholds(scored.probabilities)
+    predicted = scored.probabilities >= thresholds
+    return {
+        "goemotions_macro_f1": float(f1_scores(predicted, scored.emotions).mean()),
+        "goemotions_macro_f1_cross_fit": cross_fit_macro_f1(
+            scored.probabilities, scored.emotions, scored.halves[scored.labelled]
+        ),
+    }
 
 
 SIGN_MARGIN = 0.15

@@ -28,6 +28,8 @@ def prepare_run(dataset_folder: Path, run_folder: Path, recipe: Recipe, base: Pa
     splits = {"train": dataset.train, "dev": dataset.dev}
     tables = {name: RowTable(rows, tokenizer, recipe.max_tokens) for name, rows in splits.items()}
     torch.use_deterministic_algorithms(True)
+    # Otherwise every new tensor is first filled with NaN, to show reads of what was never written: a quarter of a step.
+    torch.utils.deterministic.fill_uninitialized_memory = False
     torch.manual_seed(recipe.seed)
     with warnings.catch_warnings():
         # PEFT reads a transformers attribute under its old name; nothing of ours uses it.

@@ -19,12 +19,12 @@ import torch
 from training.adapter import ADAPTER_FILE, adapter_from_training, save_adapter
 from training.base import BASE_SHA256
 from training.batches import RowTable, epoch_batches, in_length_order
-from training.curves import plot_curves
 from training.dataset import Dataset
 from training.errors import CheckpointError
 from training.logs import logger
 from training.losses import loss_terms
 from training.model import AffectNetwork
+from training.plots import plot_curves
 from training.recipe import Recipe
 from training.scoring import score, summary
 

@@ -11,7 +11,7 @@ from limbic.runtime.models import ModelFileError
 from limbic.runtime.server import run_service
 from limbic.runtime.settings import SettingsError, load_settings
 from services.affect_head.errors import HeadFileError
-from services.affect_head.loading import open_encoder
+from services.affect_head.loading import open_head
 from services.affect_head.server import AffectHeadService
 
 
@@ -21,7 +21,7 @@ def main() -> None:
         settings = load_settings()
     except SettingsError as error:
         sys.exit(f"affect-head: {error}")
-    service = AffectHeadService(settings.affect, functools.partial(open_encoder, settings.affect))
+    service = AffectHeadService(settings.affect, functools.partial(open_head, settings.affect))
     try:
         run_service("affect-head", service, settings.runtime, settings.affect)
     except (ModelFileError, HeadFileError, LlamaError) as error:

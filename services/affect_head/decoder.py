@@ -7,14 +7,13 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from services.affect_head.confidence import ConfidenceRule, logistic
 from services.affect_head.head import AXES, Axes, Emotion
 from services.affect_head.head_file import HeadFile
 
 LOG_VARIANCE_RANGE = (2 * math.log(1e-3), 3.0)
 """Deviations of 0.001 to 4.5. The loss is flat above the upper end, so what lies beyond it means nothing; the lower end is the
 floor that the calibration was fitted with."""
-
-_SQRT_2 = math.sqrt(2)
 
 
 class Decoder:
@@ -33,22 +32,19 @@ class Decoder:
         self._thresholds = np.array(file.thresholds)
         self._clamp = file.axis_activation == "clamp"
         self._sigma_scale = np.array(file.sigma_scale)
-        self._tolerance = file.confidence_tolerance
+        self._rule = ConfidenceRule(file.confidence_weights, file.confidence_tolerance)
 
     def decode(self, outputs: NDArray[np.floating]) -> tuple[Axes, Axes, float, tuple[Emotion, ...]]:
         """Decode finite raw outputs [outputs] into axes, their standard deviations, confidence and emotions.
 
         An emotion's probability is the logistic function of its output. A standard deviation is √exp(log variance) times the
-        calibration's factor. For a Gaussian error of deviation σ, the probability to lie within the tolerance t is
-        erf(t / (σ·√2)); confidence is its mean over the axes.
+        calibration's factor.
         """
         values = outputs.astype(np.float64)
         raw = values[self._axes]
         axes = np.clip(raw, -1.0, 1.0) if self._clamp else np.tanh(raw)
         sigma = np.exp(0.5 * np.clip(values[self._log_variances], *LOG_VARIANCE_RANGE)) * self._sigma_scale
-        confidence = sum(math.erf(self._tolerance / (deviation * _SQRT_2)) for deviation in sigma.tolist()) / len(AXES)
-        # tanh, unlike exp, neither overflows nor warns, whatever the size of its argument.
-        probabilities = 0.5 + 0.5 * np.tanh(0.5 * values[self._emotions])
+        probabilities = logistic(values[self._emotions])
         active = probabilities >= self._thresholds
         emotions = tuple(map(Emotion, self._labels, probabilities.tolist(), active.tolist()))
-        return Axes(*axes.tolist()), Axes(*sigma.tolist()), confidence, emotions
+        return Axes(*axes.tolist()), Axes(*sigma.tolist()), self._rule.confidence(axes, sigma), emotions

@@ -72,10 +72,14 @@ class HeadCard:
 
 @dataclass(frozen=True, slots=True)
 class Utterance:
-    """The words to judge, and earlier turns that help to understand them, oldest first."""
+    """The words to judge, and earlier turns that help to understand them, oldest first.
+
+    A head that can says why in its own words, if that is wanted; it takes longer.
+    """
 
     text: str
     context: tuple[str, ...] = ()
+    wants_reason: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +95,8 @@ class Reading:
         truncated: the text did not fit the window and its beginning was left out.
         blank: nothing of the text reached the model, because it holds no character that the head knows; the reading is
             that of no words at all.
-        latency_s: seconds that the computation took.
+        latency_s: seconds that the computation took, without the reason's.
+        reasoning: why, in the head's own words; empty where none were wanted, or the head has none.
     """
 
     axes: Axes
@@ -101,6 +106,7 @@ class Reading:
     truncated: bool
     blank: bool
     latency_s: float
+    reasoning: str = ""
 
 
 class ReadingAbortedError(Exception):

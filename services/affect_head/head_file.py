@@ -20,6 +20,8 @@ from services.affect_head.normalizer import NORMALIZERS
 from services.affect_head.window import CLS_AND_SEP
 
 SCHEMA_VERSION = 1
+SCHEMA_VERSION_WITH_WEIGHTS = 2
+"""A file of this version also brings `affect.calibration.confidence_weights`."""
 MAX_WINDOW = 512
 """Tokens. Attention costs the square of it, and the base was never trained beyond."""
 
@@ -50,6 +52,7 @@ class HeadFile:
         axis_activation: how an axis's output becomes a reading in −1…1: `tanh`, or `clamp` for one that is linear.
         sigma_scale: for each axis, the factor that makes the predicted deviation match the errors on held-out data.
         confidence_tolerance: confidence is the probability that a reading is within this of what people would say.
+        confidence_weights: for each axis five weights of a logistic rule (`confidence.ConfidenceRule`); none in files of version 1.
         context_turns: earlier turns that the head was trained with; 0: context is ignored.
         normalizer: name of the rule by which texts are written down before they are tokenized.
         window: tokens that are read at once.
@@ -63,6 +66,7 @@ class HeadFile:
     axis_activation: str
     sigma_scale: tuple[float, ...]
     confidence_tolerance: float
+    confidence_weights: tuple[tuple[float, ...], ...]
     context_turns: int
     normalizer: str
     window: int
@@ -136,8 +140,8 @@ def _check_tensors(fields: GgufFields) -> None:
 
 def _read_affect(fields: GgufFields, window: int) -> HeadFile:
     version = fields.integer("affect.schema_version", 0, (1 << 32) - 1)
-    if version != SCHEMA_VERSION:
-        raise fields.refusal(f"affect.schema_version is {version}; this program knows {SCHEMA_VERSION}")
+    if version not in (SCHEMA_VERSION, SCHEMA_VERSION_WITH_WEIGHTS):
+        raise fields.refusal(f"affect.schema_version is {version}; this program knows 1 and 2")
     emotions = fields.texts("affect.emotions")
     if (axes := fields.texts("affect.axes")) != AXES:
         raise fields.refusal(f"affect.axes is {', '.join(axes)}; it must be {', '.join(AXES)}")
@@ -156,7 +160,7 @@ def _read_affect(fields: GgufFields, window: int) -> HeadFile:
         raise fields.refusal(f"affect.normalizer is {normalizer!r}; known: {', '.join(NORMALIZERS)}")
     return HeadFile(
         identity=HeadIdentity(
-            fields.text("affect.head_id"), _quantization(fields), fields.text("affect.calibration.version")
+            fields.text("affect.head_id"), quantization_of(fields), fields.text("affect.calibration.version")
         ),
         outputs=outputs,
         emotions=emotions,
@@ -164,14 +168,27 @@ def _read_affect(fields: GgufFields, window: int) -> HeadFile:
         axis_activation=activation,
         sigma_scale=fields.numbers("affect.calibration.sigma_scale", len(AXES), 1e-3, 1e3),
         confidence_tolerance=fields.positive("affect.calibration.confidence_tolerance"),
+        confidence_weights=confidence_weights_of(fields, version),
         context_turns=fields.integer("affect.context_turns", 0, MAX_CONTEXT_TURNS),
         normalizer=normalizer,
         window=window,
-        provenance_json=_provenance(fields),
+        provenance_json=provenance_of(fields),
     )
 
 
-def _quantization(fields: GgufFields) -> str:
+def confidence_weights_of(fields: GgufFields, version: int) -> tuple[tuple[float, ...], ...]:
+    """Return for each axis the weights of the logistic rule (`confidence.ConfidenceRule`); none in files of version 1."""
+    if version != SCHEMA_VERSION_WITH_WEIGHTS:
+        return ()
+    each = 2 + len(AXES)
+    flat = fields.numbers("affect.calibration.confidence_weights", each * len(AXES), -1e3, 1e3)
+    return tuple(flat[at : at + each] for at in range(0, len(flat), each))
+
+
+def quantization_of(fields: GgufFields) -> str:
+    """Return the quantization's name, e.g. `Q4_0`: the file's own, where it mixes types, or llama.cpp's for the whole."""
+    if "affect.quantization" in fields:
+        return fields.text("affect.quantization")
     number = fields.integer("general.file_type", 0, (1 << 32) - 1)
     try:
         name = str(LlamaFileType(number).name)
@@ -180,7 +197,8 @@ def _quantization(fields: GgufFields) -> str:
     return name.removeprefix("ALL_").removeprefix("MOSTLY_")
 
 
-def _provenance(fields: GgufFields) -> str:
+def provenance_of(fields: GgufFields) -> str:
+    """Return where the head comes from, a JSON object."""
     text = fields.text("affect.provenance")
     try:
         value = json.loads(text)

@@ -9,6 +9,8 @@ from limbic.runtime.llama import AbortFlag
 from limbic.runtime.models import find_model
 from limbic.runtime.settings import AffectSettings
 from services.affect_head.encoder import EncoderHead
+from services.affect_head.generative.head import GenerativeHead
+from services.affect_head.gguf_fields import GgufFields
 from services.affect_head.head import Head, Reader, Utterance
 
 _FILLING = (Utterance("word " * 1_000), Utterance("word " * 60))
@@ -16,8 +18,8 @@ _FILLING = (Utterance("word " * 1_000), Utterance("word " * 60))
 _ORDINARY = Utterance("I really did not expect to hear from you again, but I am glad that you called.")
 
 
-def open_encoder(settings: AffectSettings) -> Head:
-    """Verify and load the model that the settings name. Blocks.
+def open_head(settings: AffectSettings) -> Head:
+    """Verify and load the model that the settings name: a BERT is an encoder, any other architecture is generative. Blocks.
 
     Raises:
         ModelFileError: the file is missing, or has another content than it should.
@@ -26,7 +28,8 @@ def open_encoder(settings: AffectSettings) -> Head:
     """
     model = find_model(settings.model, settings.model_sha256)
     sha256 = model.verify()
-    return EncoderHead(model.path, sha256=sha256, threads=settings.threads)
+    kind = EncoderHead if GgufFields(model.path).text("general.architecture") == "bert" else GenerativeHead
+    return kind(model.path, sha256=sha256, threads=settings.threads)
 
 
 @dataclass(frozen=True, slots=True)

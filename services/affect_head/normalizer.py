@@ -41,5 +41,10 @@ def to_ascii(text: str) -> str:
     return " ".join("".join(pieces).split())
 
 
-NORMALIZERS: dict[str, Callable[[str], str]] = {"ascii-v1": to_ascii}
+def to_one_line(text: str) -> str:
+    """Put a text on one line, white space becoming single spaces: a prompt's lines stay ours."""
+    return " ".join(text.split())
+
+
+NORMALIZERS: dict[str, Callable[[str], str]] = {"ascii-v1": to_ascii, "one-line-v1": to_one_line}
 """By the name that stands in a head's `affect.normalizer`."""

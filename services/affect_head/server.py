@@ -93,6 +93,9 @@ class AffectHeadService(affect_pb2_grpc.AffectHeadServiceServicer):
             reading_ms=round(ready.ordinary_cost_s * 1e3, 2),
         )
 
+    def drain(self) -> None:
+        """Nothing to end: a client's stream goes on within the grace."""
+
     async def stop(self) -> None:
         """Stop the workers, then free the model."""
         if self._pool is not None:
@@ -140,12 +143,14 @@ class AffectHeadService(affect_pb2_grpc.AffectHeadServiceServicer):
             )
         deadline = self._call_deadline()
         with self._explanation_slot():
-            whole = refuse_blank(await pool.read(utterance, deadline, background=True))
+            whole = refuse_blank(
+                await pool.read(dataclasses.replace(utterance, wants_reason=True), deadline, background=True)
+            )
             rests = [await pool.read(_left_out(utterance, word), deadline, background=True) for word in words]
         contributions = [contribution(word, whole.axes, rest.axes) for word, rest in zip(words, rests, strict=True)]
         sentence = sentence_of(contributions)
         return affect_pb2.ExplainResponse(
-            reading=reading_message(whole, card.identity, reasoning=sentence),
+            reading=reading_message(whole, card.identity, reasoning=whole.reasoning or sentence),
             words=contribution_messages(contributions),
             sentence=sentence,
         )

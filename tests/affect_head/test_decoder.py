@@ -21,7 +21,7 @@ OUTPUTS = (
 )  # fmt: skip
 
 
-def decoder(activation: str = "tanh") -> Decoder:
+def decoder(activation: str = "tanh", confidence_weights: tuple[tuple[float, ...], ...] = ()) -> Decoder:
     return Decoder(
         HeadFile(
             identity=HeadIdentity("h", "F32", "c"),
@@ -31,6 +31,7 @@ def decoder(activation: str = "tanh") -> Decoder:
             axis_activation=activation,
             sigma_scale=(1.0, 2.0, 3.0),
             confidence_tolerance=0.25,
+            confidence_weights=confidence_weights,
             context_turns=0,
             normalizer="ascii-v1",
             window=512,
@@ -56,6 +57,17 @@ def test_outputs_are_found_by_name_and_decoded_by_formula() -> None:
     assert [emotion.active for emotion in emotions] == [True, True]
 
 
+def test_fitted_weights_take_the_place_of_the_gaussian_rule() -> None:
+    outputs = np.array([-2.0, 0.5, 0.0, -3.0, -4.0, -1.0, 2.0, -6.0], dtype=np.float32)
+    weights = ((0.5, -1.0, 0.1, 0.2, 0.3), (0.0, 0.0, 0.0, 0.0, -2.0), (3.0, 0.0, 0.0, 0.0, 0.0))
+
+    _, _, confidence, _ = decoder(confidence_weights=weights).decode(outputs)
+
+    valence, intimacy, tension = math.tanh(0.5), math.tanh(2), math.tanh(3)
+    sums = [0.5 + 1.0 * 2 + 0.1 * valence + 0.2 * intimacy + 0.3 * tension, -2.0 * tension, 3.0]
+    assert confidence == pytest.approx(sum(1 / (1 + math.exp(-total)) for total in sums) / 3)
+
+
 def test_a_linear_head_is_clamped() -> None:
     outputs = np.array([0.0, 0.5, 0.0, -3.0, 0.0, 0.0, 2.0, 0.0], dtype=np.float32)
 
@@ -64,9 +76,14 @@ def test_a_linear_head_is_clamped() -> None:
     assert (axes.valence, axes.intimacy, axes.tension) == (0.5, 1.0, -1.0)
 
 
-@given(arrays(np.float32, len(OUTPUTS), elements=st.floats(width=32, allow_nan=False, allow_infinity=False)))
-def test_any_finite_outputs_give_a_reading_inside_its_ranges(outputs: np.ndarray) -> None:
-    axes, sigma, confidence, emotions = decoder().decode(outputs)
+@given(
+    arrays(np.float32, len(OUTPUTS), elements=st.floats(width=32, allow_nan=False, allow_infinity=False)),
+    st.sampled_from([(), ((1e3, -1e3, 1e3, 1e3, 1e3),) * 3, ((0.5, -1.0, 0.1, 0.2, 0.3),) * 3]),
+)
+def test_any_finite_outputs_give_a_reading_inside_its_ranges(
+    outputs: np.ndarray, weights: tuple[tuple[float, ...], ...]
+) -> None:
+    axes, sigma, confidence, emotions = decoder(confidence_weights=weights).decode(outputs)
 
     assert all(-1 <= value <= 1 for value in (axes.valence, axes.intimacy, axes.tension))
     assert all(0 < value < 14 for value in (sigma.valence, sigma.intimacy, sigma.tension))

@@ -30,6 +30,15 @@ def test_a_whole_file_is_read(head_path: Path) -> None:
     assert file.window == 512
 
 
+def test_version_2_brings_weights_for_each_axis(tmp_path: Path) -> None:
+    weights = [float(number) for number in range(15)]
+    fields = {"affect.schema_version": 2, "affect.calibration.confidence_weights": weights}
+
+    file = read_head_file(write_head(tmp_path / "head.gguf", HeadSpec(fields=fields)))
+
+    assert file.confidence_weights == (tuple(weights[:5]), tuple(weights[5:10]), tuple(weights[10:]))
+
+
 @pytest.mark.parametrize("quantization", ["F16", "Q8_0", "Q4_0"])
 def test_every_quantization_is_named_and_loads(tmp_path: Path, quantization: str) -> None:
     path = write_head(tmp_path / "head.gguf", HeadSpec(quantization=quantization))
@@ -66,7 +75,12 @@ def without_last(values: list[str]) -> list[str]:
         ({"tokenizer.ggml.token_type_count": None}, "tokenizer.ggml.token_type_count is missing"),
         ({"tokenizer.ggml.seperator_token_id": 10_000}, "vocabulary has"),
         ({"tokenizer.ggml.unknown_token_id": 10_000}, "vocabulary has"),
-        ({"affect.schema_version": 2}, "affect.schema_version is 2"),
+        ({"affect.schema_version": 3}, "affect.schema_version is 3; this program knows 1 and 2"),
+        ({"affect.schema_version": 2}, "affect.calibration.confidence_weights is missing"),
+        (
+            {"affect.schema_version": 2, "affect.calibration.confidence_weights": [0.0] * 14},
+            "affect.calibration.confidence_weights has 14 entries; 15 are needed",
+        ),
         ({"affect.schema_version": None}, "affect.schema_version is missing"),
         ({"affect.head_id": None}, "affect.head_id is missing"),
         ({"affect.head_id": 7}, "affect.head_id is not a string"),

@@ -21,7 +21,7 @@ from limbic.runtime.channels import open_channel
 from limbic.runtime.models import ModelFileError
 from limbic.runtime.settings import AffectSettings
 from services.affect_head.errors import HeadFileError
-from services.affect_head.loading import open_encoder
+from services.affect_head.loading import open_head
 from services.affect_head.server import AffectHeadService
 from tests.affect_head.gated_head import GatedHead
 from tests.affect_head.tiny_head import HeadSpec, write_head
@@ -112,7 +112,7 @@ async def test_a_head_that_fails_half_way_is_closed(settings: AffectSettings, tm
 
 async def test_a_model_that_is_not_there_is_said_to_be_missing(settings: AffectSettings, tmp_path: Path) -> None:
     settings = settings.model_copy(update={"model": str(tmp_path / "nothing.gguf")})
-    service = AffectHeadService(settings, functools.partial(open_encoder, settings))
+    service = AffectHeadService(settings, functools.partial(open_head, settings))
 
     with pytest.raises(ModelFileError, match="does not exist"):
         await service.start()

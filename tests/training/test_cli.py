@@ -8,11 +8,9 @@ import pytest
 from typer.testing import CliRunner
 
 from tests.training.tiny_run import describe
-from training.adapter import ADAPTER_FILE
 from training.cli import app
 from training.errors import ModelError, TrainingError
-from training.head import PLOT_FILES
-from training.promote import MINIMUM, promote
+from training.promote import CALIBRATED, COMMITTED, COMPARED, COUPLINGS, MINIMUM, promote
 
 HEAVY = ("torch", "transformers", "peft", "tokenizers", "matplotlib", "scipy", "llama_cpp")
 
@@ -31,7 +29,19 @@ def test_building_exporting_and_quantizing_need_no_training_library() -> None:
 def test_every_step_is_a_command() -> None:
     shown = CliRunner().invoke(app, ["--help"]).output
 
-    for command in ("dataset", "train", "calibrate", "evaluate", "promote", "export", "quantize", "build-head"):
+    for command in (
+        "dataset",
+        "probes",
+        "rescore",
+        "harvest",
+        "train",
+        "calibrate",
+        "evaluate",
+        "promote",
+        "export",
+        "quantize",
+        "build-head",
+    ):
         assert f" {command} " in shown
 
 
@@ -52,22 +62,55 @@ def test_quantizing_nothing_is_refused(tmp_path: Path) -> None:
     assert isinstance(result.exception, TrainingError)
 
 
-def test_a_head_that_misses_a_gate_is_not_promoted(tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    run.mkdir()
-    for name in (ADAPTER_FILE, "report.md", *PLOT_FILES):
-        (run / name).write_bytes(b"any")
+GOOD = (
+    dict.fromkeys(COMPARED, 0.9)
+    | MINIMUM
+    | {f"ece_{axis}_{kind}": 0.02 for axis in CALIBRATED for kind in ("cross_fit", "chance")}
+    | {f"probes_{kind}_r_{pair}": 0.1 for kind in ("label", "predicted") for pair in COUPLINGS}
+)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A run's folder as `evaluate` leaves it, with made-up contents."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    for name in COMMITTED:
+        (folder / name).write_bytes(b"any")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("served", "full", "sentence"),
+    [
+        ({"emobank_valence_r": 0.2}, {}, r"misses .*emobank_valence_r 0\.200 \(needs 0\.\d+\)"),
+        ({"ece_valence_cross_fit": 0.06}, {}, r"ece_valence_cross_fit 0\.060 \(at most 0\.05\)"),
+        ({"ece_tension_cross_fit": 0.08}, {}, r"tension's calibration error 0\.060 above chance \(at most 0\.05\)"),
+        ({}, {"question_intimacy_r": 0.84}, r"question_intimacy_r 0\.0100 below F32 \(at most 0\.005\)"),
+        (
+            {"probes_predicted_r_valence_tension": -0.1},
+            {},
+            r"valence and tension correlate 0\.200 otherwise than their labels",
+        ),
+    ],
+)
+def test_a_head_that_misses_a_gate_is_not_promoted(
+    run: Path, served: dict[str, float], full: dict[str, float], sentence: str
+) -> None:
+    describe(run, metrics={"Q8_0": GOOD | served, "F32": GOOD | full})
+
+    with pytest.raises(ModelError, match=sentence):
+        promote(run, run.parent / "heads")
+
+    assert not (run.parent / "heads").exists()
+
+
+def test_a_head_that_passes_the_gates_is_copied_whole(run: Path) -> None:
     describe(run)
     with pytest.raises(ModelError, match="was not evaluated at Q8_0"):
-        promote(run, tmp_path / "heads")
+        promote(run, run.parent / "heads")
 
-    describe(run, metrics={"Q8_0": MINIMUM | {"emobank_valence_r": 0.2}})
-    with pytest.raises(ModelError, match=r"misses emobank_valence_r 0\.200 \(needs 0\.65\)"):
-        promote(run, tmp_path / "heads")
-    assert not (tmp_path / "heads").exists()
+    describe(run, metrics={"Q8_0": dict(GOOD), "F32": dict(GOOD)})
 
-    describe(run, metrics={"Q8_0": dict(MINIMUM)})
-    assert promote(run, tmp_path / "heads") == tmp_path / "heads" / "tiny"
-    assert sorted(file.name for file in (tmp_path / "heads" / "tiny").iterdir()) == sorted(
-        ["adapter.safetensors", "head.json", "report.md", *PLOT_FILES]
-    )
+    assert promote(run, run.parent / "heads") == run.parent / "heads" / "tiny"
+    assert sorted(file.name for file in (run.parent / "heads" / "tiny").iterdir()) == sorted(COMMITTED)

@@ -7,9 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.training.tiny import mark
 from training.dataset import build_dataset, load_dataset
+from training.dataset_report import label_correlations, write_dataset_report
 from training.errors import DataError
 from training.outputs import EXPORTED
+from training.recipe import Recipe
 from training.rows import Row
 from training.scoring import score
 from training.sources import HELD_OUT_SHARE
@@ -25,15 +28,15 @@ def _rows(data: Path, probes: Path, out: Path) -> tuple[dict[str, Row], dict[str
 def test_each_source_gives_what_it_was_rated_for_and_nothing_else(sources: tuple[Path, Path], tmp_path: Path) -> None:
     train, dev = _rows(*sources, tmp_path / "out")
 
-    reddit = train["I said train reddit line 3"]
+    reddit = train[f"I said train {mark(3)}"]
     assert (reddit.emotions, reddit.valence, reddit.intimacy, reddit.tension) == ((3, 8), None, None, None)
-    report = train["A train report, number 0"]
+    report = train[f"A train report, {mark(0)}"]
     assert (report.valence, report.arousal, report.dominance, report.intimacy) == (-0.25, 0.0, 0.5, None)
-    question = dev["Do you dev ask question 0?"]
+    question = dev[f"Do you dev ask {mark(0)}?"]
     assert (question.intimacy, question.valence, question.emotions) == (-0.4, None, None)
-    film = train["Go, train hero 4!"]
+    film = train[f"Go, train {mark(4)}!"]
     assert (film.xed, film.emotions, film.tension) == ((4,), None, None)
-    probe = next(row for row in (*train.values(), *dev.values()) if row.text == "you and me, probe 8")
+    probe = next(row for row in (*train.values(), *dev.values()) if row.text == f"you and me, {mark(8)}")
     assert (probe.valence, probe.intimacy, probe.tension) == pytest.approx((-0.2, -0.3, -0.4))
     assert probe.provenance == ("probes/mixed.jsonl:9",)
 
@@ -41,11 +44,11 @@ def test_each_source_gives_what_it_was_rated_for_and_nothing_else(sources: tuple
 def test_a_content_of_the_development_split_never_enters_training(sources: tuple[Path, Path], tmp_path: Path) -> None:
     data, probes = sources
     with (data / "xed/train.tsv").open("a") as file:
-        file.write("I SAID dev -- reddit line 5 !\t1\n")
+        file.write(f"I SAID dev -- {mark(5)} !\t1\n")
 
     train, dev = _rows(data, probes, tmp_path / "out")
 
-    assert content_key("i said dev reddit line 5") not in {row.key for row in train.values()}
+    assert content_key(f"i said dev {mark(5)}") not in {row.key for row in train.values()}
     assert not {row.key for row in train.values()} & {row.key for row in dev.values()}
     assert load_dataset(tmp_path / "out").manifest["dropped"]["train"] == {"xed: in dev": 1}
 
@@ -55,14 +58,73 @@ def test_a_content_in_two_sources_becomes_one_row_with_the_targets_of_both(
 ) -> None:
     data, probes = sources
     with (data / "xed/train.tsv").open("a") as file:
-        file.write("i said train reddit line 7\t2\nI said train reddit line 7.\t3\n")
+        file.write(f"i said train {mark(7)}\t2\nI said train {mark(7)}.\t3\n")
 
     train, _ = _rows(data, probes, tmp_path / "out")
 
-    row = train["I said train reddit line 7"]
+    row = train[f"I said train {mark(7)}"]
     assert (row.source, row.emotions, row.xed) == ("goemotions", (7, 12), (2,))
     assert row.provenance == ("goemotions/train.tsv:id7", "xed/train.tsv:25")
     assert load_dataset(tmp_path / "out").manifest["dropped"]["train"] == {"xed: repeated": 1}
+
+
+def test_a_near_duplicate_of_a_development_row_never_enters_training(
+    sources: tuple[Path, Path], tmp_path: Path
+) -> None:
+    data, probes = sources
+    text = "We waited at the old harbour wall until the last of the fishing boats came home"
+    with (data / "xed/dev.tsv").open("a") as file:
+        file.write(f"{text} .\t1\n")
+    with (data / "xed/train.tsv").open("a") as file:
+        file.write(f"{text} again .\t1\n")
+    with (data / "goemotions/train.tsv").open("a") as file:
+        file.write(f"Oh, {text.lower()}!\t1\tid99\n")
+
+    train, _ = _rows(data, probes, tmp_path / "out")
+
+    assert not [row for row in train.values() if "fishing boats" in row.text]
+    dropped = load_dataset(tmp_path / "out").manifest["dropped"]["train"]
+    assert dropped == {"goemotions: nearly in dev": 1, "xed: nearly in dev": 1}
+
+
+def test_a_label_is_capped_but_no_row_of_a_rare_one_is_lost(sources: tuple[Path, Path], tmp_path: Path) -> None:
+    data, probes = sources
+    with (data / "goemotions/train.tsv").open("a") as file:
+        for number in range(24, 60):
+            file.write(f"Neutral {mark(number)}\t27{',26' if number == 59 else ''}\tid{number}\n")
+
+    build_dataset(data, tmp_path / "out", probes, cap_per_label=10)
+    built = load_dataset(tmp_path / "out")
+
+    counts = Counter(label for row in built.train for label in row.emotions or ())
+    assert counts[27] in (10, 11)
+    # One from the rows that were there, and the one that would be neutral otherwise.
+    assert counts[26] == 2
+    assert all(counts[label] for label in range(24))
+    assert built.manifest["dropped"]["train"] == {"goemotions: beyond the cap": 36 + 1 - counts[27]}
+    assert built.manifest["cap_per_label"] == 10
+
+
+def test_the_report_says_how_sources_labels_and_axes_are_balanced(dataset: Path) -> None:
+    write_dataset_report(dataset, load_dataset(dataset), Recipe())
+
+    report = (dataset / "report.md").read_text(encoding="utf-8")
+    assert "| goemotions | 24 | 24 | 1.000 |" in report
+    assert "24 training rows carry more than one label, and keep all." in report
+    assert "| valence | emobank | 24 |" in report
+    assert (dataset / "report.png").stat().st_size > 0
+
+
+def test_a_correlation_needs_rows_that_carry_both_axes() -> None:
+    both = [Row(f"{n}", "t", "probes", (), valence=n / 40, intimacy=-n / 40) for n in range(40)]
+    one = [Row(f"x{n}", "t", "emobank", (), valence=n / 40, arousal=0.1) for n in range(40)]
+
+    table = label_correlations(both + one)
+
+    assert table[0, 1] == pytest.approx(-1)
+    assert np.isnan(table[0, 2])
+    # Arousal never varies.
+    assert np.isnan(table[0, 3])
 
 
 def test_probes_are_held_out_by_their_content_alone(sources: tuple[Path, Path], tmp_path: Path) -> None:

@@ -6,13 +6,13 @@ import re
 from pathlib import Path
 
 from training.base import base_folder
-from training.cli import app
+from training.cli import COMMITTED_HEAD, app
 from training.export import assemble
 from training.head import load_head
 
 ROOT = Path(__file__).parents[2]
 DOCS = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
-HEAD = ROOT / "training" / "heads" / "minilm-v1"
+HEAD = COMMITTED_HEAD
 
 
 def test_every_command_is_described() -> None:

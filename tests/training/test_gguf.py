@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from gguf import GGUFReader, GGUFWriter
 
+from services.affect_head.head_file import read_head_file
 from tests.training.tiny import write_sources
 from tests.training.tiny_run import describe, tiny_run
 from training.adapter import ADAPTER_FILE
+from training.calibration import axis_confidence
 from training.dataset import PROBE_FOLDER, build_dataset
 from training.errors import IntegrityError, ModelError
 from training.export import assemble
@@ -80,7 +82,9 @@ def test_fewer_bits_stay_near_and_take_less_room(tiny: Tiny, tmp_path: Path) -> 
     assert np.abs(outputs["F16"] - outputs["F32"]).max() < 0.02 * spread
     assert np.abs(outputs["Q8_0"] - outputs["F32"]).max() < 0.2 * spread
     assert np.abs(outputs["Q4_0"] - outputs["F32"]).mean() < 0.5 * spread
-    assert 0 < latency_milliseconds(files["Q8_0"], 128)[0] < 1000
+    latencies = latency_milliseconds([files["Q8_0"], files["Q4_0"]], 128)
+    assert len(latencies) == 2
+    assert all(0 < median <= slow for median, slow in latencies)
 
 
 @pytest.mark.parametrize("kind", WEIGHT_TYPES)
@@ -103,12 +107,14 @@ def test_the_file_says_what_it_is(tiny: Tiny, tmp_path: Path) -> None:
     assert value("bert.pooling_type") == 4
     assert value("bert.classifier.pooling_type") == 1
     assert value("bert.classifier.output_labels") == list(EXPORTED_NAMES)
-    assert value("affect.schema_version") == 1
+    assert value("affect.schema_version") == 2
     assert value("affect.head_id") == "tiny"
     assert value("affect.emotion_thresholds") == pytest.approx([0.3] * 28)
     assert value("affect.axes") == ["valence", "intimacy", "tension"]
     assert value("affect.axis_activation") == "tanh"
     assert value("affect.calibration.sigma_scale") == [1.0, 1.5, 2.0]
+    assert value("affect.calibration.confidence_weights") == pytest.approx([0.5, -1.0, 0.1, 0.2, 0.3] * 3)
+    assert value("affect.quantization") == "Q4_0"
     assert value("affect.calibration.confidence_tolerance") == 0.25
     assert value("affect.normalizer") == "ascii-v1"
     assert value("affect.provenance") == '{"base":"random"}'
@@ -154,6 +160,22 @@ def test_the_service_reads_what_the_evaluation_measured(tiny: Tiny, tmp_path: Pa
     assert np.abs(axes - scored.predicted).max() < 1e-4
     probabilities = np.array([[emotion.probability for emotion in r.emotions] for r in served])
     assert np.abs(probabilities[scored.labelled] - scored.probabilities).max() < 1e-4
+    sigma = scored.sigma * tiny.head.calibration.sigma_scale
+    confidence = [
+        axis_confidence(np.array(weights), scored.predicted, sigma[:, axis])
+        for axis, weights in enumerate(tiny.head.calibration.confidence_weights)
+    ]
+    assert [r.confidence for r in served] == pytest.approx(np.mean(confidence, axis=0).tolist(), abs=1e-4)
+
+
+def test_the_mixed_type_keeps_what_suffers_most_in_eight_bits(tiny: Tiny, tmp_path: Path) -> None:
+    path = _written(tiny, "Q4_8", tmp_path / "mixed.gguf")
+
+    kinds = {tensor.name: tensor.tensor_type.name for tensor in GGUFReader(path).tensors}
+    assert {kinds[f"blk.1.{part}.weight"] for part in ("attn_v", "ffn_up")} == {"Q8_0"}
+    assert {kinds[f"blk.1.{part}.weight"] for part in ("attn_q", "attn_k", "attn_output", "ffn_down")} == {"Q4_0"}
+    assert (kinds["token_embd.weight"], kinds["cls.weight"], kinds["blk.1.attn_v.bias"]) == ("Q4_0", "F32", "F32")
+    assert read_head_file(path).identity.quantization == "Q4_8"
 
 
 def test_an_adapter_alone_is_refused_with_what_to_do(tmp_path: Path) -> None:

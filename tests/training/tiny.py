@@ -12,6 +12,18 @@ from safetensors.numpy import save_file
 from training.base import base_folder
 from training.outputs import EMOTIONS, XED_LABELS
 
+_MARKS = (
+    "amber", "birch", "cobalt", "dune", "ember", "fjord", "gravel", "harbor", "indigo", "juniper", "kelp", "lantern",
+    "meadow", "nettle", "orchid", "pebble", "quartz", "raven", "saffron", "thistle", "umber", "velvet", "willow", "zephyr",
+)  # fmt: skip
+
+
+def mark(number: int) -> str:
+    """Return a few words that no other small number has, so that no two texts are near-duplicates."""
+    first, second = number % len(_MARKS), (7 * number + number // len(_MARKS) + 5) % len(_MARKS)
+    return f"{_MARKS[first]} {_MARKS[second]} {_MARKS[(first + 3 * second + 1) % len(_MARKS)]} {number}"
+
+
 WIDTH, FEED_FORWARD, LAYERS, POSITIONS = 64, 128, 2, 512
 
 
@@ -26,17 +38,17 @@ def write_sources(folder: Path, rows: int = 24) -> tuple[Path, Path]:
     for split, other in (("train", "train"), ("dev", "val")):
         numbers = range(rows)
         (data / f"goemotions/{split}.tsv").write_text(
-            "".join(f"I said {split} reddit line {n}\t{n % 28},{(n + 5) % 28}\tid{n}\n" for n in numbers)
+            "".join(f"I said {split} {mark(n)}\t{n % 28},{(n + 5) % 28}\tid{n}\n" for n in numbers)
         )
         (data / f"emobank/{split}.csv").write_text(
-            "id,V,A,D,text\n" + "".join(f'n{n},{2 + n % 3}.5,3.0,4.0,"A {split} report, number {n}"\n' for n in numbers)
+            "id,V,A,D,text\n" + "".join(f'n{n},{2 + n % 3}.5,3.0,4.0,"A {split} report, {mark(n)}"\n' for n in numbers)
         )
         (data / f"question_intimacy/{other}.tsv").write_text(
-            "".join(f"Do you {split} ask question {n}?\t{(n % 5) / 5 - 0.4}\n" for n in numbers)
+            "".join(f"Do you {split} ask {mark(n)}?\t{(n % 5) / 5 - 0.4}\n" for n in numbers)
         )
-        (data / f"xed/{split}.tsv").write_text("".join(f"Go , {split} hero {n} !\t{n % 9}\n" for n in numbers))
+        (data / f"xed/{split}.tsv").write_text("".join(f"Go , {split} {mark(n)} !\t{n % 9}\n" for n in numbers))
     lines = [
-        {"text": f"you and me, probe {n}", "archetype": ("warm_open", "flat_numb")[n % 2], "relation": "friend",
+        {"text": f"you and me, {mark(n)}", "archetype": ("warm_open", "flat_numb")[n % 2], "relation": "friend",
          "valence": 0.1 * (n % 7) - 0.3, "intimacy": 0.5 - 0.1 * (n % 9), "tension": -0.4 + 0.1 * (n % 8)}
         for n in range(60)
     ]  # fmt: skip

@@ -35,7 +35,8 @@ def describe(folder: Path, **changes: object) -> Head:
     """Write a `head.json` for the adapter in `folder`, with made-up thresholds."""
     head = Head(
         "tiny", BASE_SHA256, file_sha256(folder / ADAPTER_FILE),
-        Calibration("made-up", [0.3] * len(EMOTIONS), [1.0, 1.5, 2.0][: len(AXES)]), {"base": "random"}, "Q8_0", 128,
+        Calibration("made-up", [0.3] * len(EMOTIONS), [1.0, 1.5, 2.0][: len(AXES)],
+                    [[0.5, -1.0, 0.1, 0.2, 0.3]] * len(AXES)), {"base": "random"}, "Q8_0", 128,
     )  # fmt: skip
     save_head(folder, replace(head, **changes))  # type: ignore[arg-type]
     return replace(head, **changes)  # type: ignore[arg-type]
