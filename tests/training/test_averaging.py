@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from tests.training.tiny_run import describe, tiny_run
-from training.adapter import ADAPTER_FILE, Adapter, load_adapter
+from training.adapter import ADAPTER_FILE, Adapter, Array, load_adapter
 from training.averaging import RUN_FILE, average_adapters, average_runs
 from training.cli import app
 from training.errors import ModelError
@@ -65,7 +65,7 @@ def test_runs_that_have_no_common_ground_are_refused(runs: list[Path], tmp_path:
 
 
 def _adapter(scale: float = 2.0, layer: str = "blk.0.attn_q") -> Adapter:
-    head = {"cls.bias": np.ones(3, dtype=np.float32)}
+    head: dict[str, Array] = {"cls.bias": np.ones(3, dtype=np.float32)}
     return Adapter({layer: (np.ones((2, 4), np.float16), np.ones((4, 2), np.float16))}, head, scale)
 
 

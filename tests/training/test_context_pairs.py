@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -71,7 +72,7 @@ def test_what_context_does_is_counted_pair_by_pair(head: tuple[Path, Path], tmp_
     with GgufRunner(path, 128) as runner:
         after = {turn: read_with_context(runner, "Oh no.", (turn,)) for turn in ("We won!", "We lost.")}
         higher, lower = sorted(after, key=lambda turn: -after[turn][0])
-        lines = [
+        lines: list[dict[str, Any]] = [
             {
                 "pair": "1",
                 "kind": "news",
