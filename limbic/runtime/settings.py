@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
     AfterValidator,
@@ -20,6 +20,8 @@ from pydantic import (
     PositiveFloat,
     PositiveInt,
     ValidationError,
+    ValidationInfo,
+    field_validator,
 )
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
@@ -28,21 +30,38 @@ CONFIG_VARIABLE = "LIMBIC_CONFIG"
 MIB = 1024 * 1024
 
 
-def _host_and_port(value: str) -> str:
-    if value.startswith("unix:") and len(value) > len("unix:"):
-        return value
+def _is_host_and_port(value: str) -> bool:
     host, _, port = value.rpartition(":")
-    if not host or not port.isdigit() or not 0 < int(port) < 65536:
+    return bool(host) and port.isdigit() and 0 < int(port) < 65536
+
+
+def _host_and_port(value: str) -> str:
+    if value.startswith("unix:") or not _is_host_and_port(value):
+        raise ValueError("must be HOST:PORT")
+    return value
+
+
+def _address(value: str) -> str:
+    on_a_socket = value.startswith("unix:") and value != "unix:"
+    if not on_a_socket and not _is_host_and_port(value):
         raise ValueError("must be HOST:PORT or unix:PATH")
     return value
 
 
-Address = Annotated[str, AfterValidator(_host_and_port)]
+Address = Annotated[str, AfterValidator(_address)]
+HostAndPort = Annotated[str, AfterValidator(_host_and_port)]
 
 
 class _Section(BaseModel):
     # The docstring under a key is its description: docs/operations.md is made from them.
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _empty_is_none(cls, value: Any, info: ValidationInfo) -> Any:
+        # An environment has no other way to say that there is none.
+        optional = type(None) in get_args(cls.model_fields[str(info.field_name)].annotation)
+        return None if value == "" and optional else value
 
 
 class RuntimeSettings(_Section):
@@ -75,7 +94,7 @@ class ServerSettings(_Section):
 
     listen: Address
     """Where gRPC listens: HOST:PORT or unix:PATH."""
-    metrics: Address | None = None
+    metrics: HostAndPort | None = None
     """Where `/metrics` is served; empty where it is not, or where the HTTP address serves it."""
     default_deadline_s: PositiveFloat = 10.0
     """For a call that brings no deadline."""
@@ -89,7 +108,7 @@ class StateSettings(ServerSettings):
     """The state engine."""
 
     listen: Address = "127.0.0.1:50052"
-    metrics: Address | None = "127.0.0.1:9102"
+    metrics: HostAndPort | None = "127.0.0.1:9102"
     journal_url: str = "sqlite:///var/journal.sqlite3"
     """Where facts are kept: sqlite:///PATH for one engine, postgresql://USER@HOST/DATABASE for any number of them."""
     temperament: str = "default"
@@ -112,7 +131,7 @@ class AffectSettings(ServerSettings):
     """The affect head."""
 
     listen: Address = "127.0.0.1:50053"
-    metrics: Address | None = "127.0.0.1:9103"
+    metrics: HostAndPort | None = "127.0.0.1:9103"
     model: str = "affect-head"
     """A name in limbic/models.toml, or the path of a GGUF file."""
     model_sha256: str = ""
@@ -157,7 +176,7 @@ class LlmSettings(ServerSettings):
     """The living LLM."""
 
     listen: Address = "127.0.0.1:50054"
-    metrics: Address | None = "127.0.0.1:9104"
+    metrics: HostAndPort | None = "127.0.0.1:9104"
     default_deadline_s: PositiveFloat = 120.0
     max_deadline_s: PositiveFloat = 600.0
     upstream: OpenAIUpstream = OpenAIUpstream()

@@ -95,3 +95,27 @@ def test_a_key_is_not_shown() -> None:
     settings = Settings.model_validate({"llm": {"upstream": {"api_key": "sk-secret"}}})
 
     assert "sk-secret" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    "name", ["LIMBIC_STATE__METRICS", "LIMBIC_STATE__TEMPERAMENTS_DIR", "LIMBIC_STATE__RETENTION_DAYS"]
+)
+def test_an_empty_variable_says_that_there_is_none(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, "")
+
+    assert getattr(load_settings().state, name.rpartition("__")[2].lower()) is None
+
+
+def test_an_empty_variable_of_a_setting_that_is_needed_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LIMBIC_STATE__LISTEN", "")
+
+    with pytest.raises(SettingsError, match=r"state\.listen: .*must be HOST:PORT or unix:PATH"):
+        load_settings()
+
+
+@pytest.mark.parametrize("address", ["unix:/run/limbic.sock", "127.0.0.1", "127.0.0.1:0", "unix:"])
+def test_metrics_are_served_at_a_host_and_a_port_only(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LIMBIC_STATE__METRICS", address)
+
+    with pytest.raises(SettingsError, match=r"state\.metrics: .*must be HOST:PORT"):
+        load_settings()
