@@ -12,9 +12,8 @@ where the history has just been cut to fit the window, which is seconds of work.
 from __future__ import annotations
 
 import asyncio
-import functools
 import threading
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
@@ -24,12 +23,12 @@ from limbic.runtime.llama import LlamaError
 from limbic.runtime.logs import get_logger
 from limbic.runtime.models import ModelFile
 from services.living_llm.adapters import Adapter, adapter_of
+from services.living_llm.composing import Composed, Composer
 from services.living_llm.control_vectors import Steering, load_steering
-from services.living_llm.engine import Engine, GenerationAbortedError, common_prefix
+from services.living_llm.engine import Engine, GenerationAbortedError
 from services.living_llm.failures import InvalidFailure, OverloadedFailure, PromptTooLongError
-from services.living_llm.formats import PromptFormat, PromptFormatError, WrittenPrompt, choose_format
+from services.living_llm.formats import PromptFormatError, choose_format
 from services.living_llm.metrics import QUEUE_DEPTH
-from services.living_llm.prompt import fit_history, too_long, without_oldest_turn
 from services.living_llm.reply_text import ReplyText
 from services.living_llm.sessions import Sessions
 from services.living_llm.speech import (
@@ -45,14 +44,6 @@ from services.living_llm.speech import (
     Usage,
 )
 from services.living_llm.upstream import Description
-
-# Messages whose length in tokens is remembered: the whole history of a few conversations, so that a turn counts only what is new.
-_COUNTED_MESSAGES = 4096
-
-
-# Two next messages that have nothing in common, nor the words of state in front of or behind them: what prompts that end in them share
-# is what any next prompt begins with.
-_PROBES = (("a", ""), ("1", "Be calm."))
 
 _log = get_logger(__name__)
 
@@ -119,9 +110,8 @@ class EmbeddedUpstream:
         self._unfinished = 0
         self._sha256 = ""
         self._engine: Engine | None = None
-        self._format: PromptFormat | None = None
+        self._composer: Composer | None = None
         self._unsaid: tuple[int, ...] = ()
-        self._count: Callable[[str], int] | None = None
         self._sessions = Sessions(session_state_bytes)
         self._adapters = tuple(adapters)
         self._steering_dir = steering_dir
@@ -209,10 +199,9 @@ class EmbeddedUpstream:
         QUEUE_DEPTH.set(max(0, self._unfinished - 1))
 
     def _measure(self, speech: Speech) -> None:
-        # Of the model only the vocabulary is used, which any thread may read.
-        assert self._engine is not None
+        assert self._composer is not None
         with _failures():
-            self._compose(speech, self._engine)
+            self._composer.compose(speech)
 
     # What follows runs on the owner thread.
 
@@ -221,16 +210,9 @@ class EmbeddedUpstream:
         engine = Engine(self._file.path, context_tokens=self._context_tokens, threads=self._threads)
         self._engine = engine
         wanted = self._wanted_format if self._wanted_format != "auto" else self._file.prompt_format or "auto"
-        self._format = choose_format(wanted, engine.chat_template, engine.vocabulary)
-        self._unsaid = engine.vocabulary.opening_with(self._format.unsaid)
-
-        @functools.lru_cache(maxsize=_COUNTED_MESSAGES)
-        def count(text: str) -> int:
-            # What cannot fit is not tokenised first.
-            at_least = len(text.encode("utf-8")) // engine.vocabulary.longest_piece
-            return at_least if at_least > engine.context_tokens else len(engine.vocabulary.tokens(text, control=False))
-
-        self._count = count
+        prompt_format = choose_format(wanted, engine.chat_template, engine.vocabulary)
+        self._unsaid = engine.vocabulary.opening_with(prompt_format.unsaid)
+        self._composer = composer = Composer(prompt_format, engine.vocabulary, engine.context_tokens)
         for adapter in self._adapters:
             adapter.file.verify()
             engine.add_adapter(adapter.name, adapter.file.path, adapter.scale)
@@ -238,14 +220,14 @@ class EmbeddedUpstream:
             self._steering = load_steering(
                 self._steering_dir, model_sha256=self._sha256, layers=engine.layers, width=engine.width
             )
-        self._warm_up(engine)
+        self._warm_up(engine, composer)
 
-    def _warm_up(self, engine: Engine) -> None:
+    def _warm_up(self, engine: Engine, composer: Composer) -> None:
         # The first computation also makes the threads and brings the weights into memory; the sample is the first step after a prompt.
         greedy = Sampling(0.0, 1.0, 0.0, 0.0, 1)
         try:
             engine.use_adapter(adapter_of(self._persona, self._adapters))
-            engine.evaluate(self._next_beginning(Speech("", self._persona, (), "", greedy), engine))
+            engine.evaluate(composer.next_beginning(Speech("", self._persona, (), "", greedy)))
         except PromptTooLongError:
             _log.warning("the configured persona does not fit the model's window", context_tokens=engine.context_tokens)
             return
@@ -253,12 +235,12 @@ class EmbeddedUpstream:
 
     def _read_ahead(self, speech: Speech) -> None:
         with self._switch:
-            if self._unfinished or self._stopping or self._engine is None:
+            if self._unfinished or self._stopping or self._engine is None or self._composer is None:
                 return
             self._ahead = speech
             self._engine.abort.clear()
         try:
-            beginning = self._next_beginning(speech, self._engine)
+            beginning = self._composer.next_beginning(speech)
             self._enter(speech, self._engine, beginning)
             self._engine.evaluate(beginning)
         except (GenerationAbortedError, PromptTooLongError):
@@ -269,16 +251,6 @@ class EmbeddedUpstream:
             with self._switch:
                 self._ahead = None
 
-    def _next_beginning(self, speech: Speech, engine: Engine) -> list[int]:
-        """Return the tokens with which the prompt begins when the person says something more."""
-        first, second = (
-            self._compose(replace(speech, messages=(*speech.messages, Message(Role.USER, text)), state=state), engine)[
-                0
-            ]
-            for text, state in _PROBES
-        )
-        return first[: common_prefix(first, second)]
-
     def _unload(self) -> None:
         if self._engine is not None:
             self._engine.close()
@@ -286,6 +258,7 @@ class EmbeddedUpstream:
 
     def _run(self, job: _Job) -> None:
         assert self._engine is not None
+        assert self._composer is not None
         with self._switch:
             if not job.wanted:
                 return
@@ -293,21 +266,20 @@ class EmbeddedUpstream:
             self._engine.abort.clear()
         try:
             with _failures():
-                self._speak(job, self._engine)
+                self._speak(job, self._engine, self._composer.compose(job.speech))
         except GenerationAbortedError:
             pass
         finally:
             with self._switch:
                 self._current = None
 
-    def _speak(self, job: _Job, engine: Engine) -> None:
-        tokens, prompt, omitted = self._compose(job.speech, engine)
-        job.post(Started(self.name, self._file.name, omitted))
+    def _speak(self, job: _Job, engine: Engine, composed: Composed) -> None:
+        job.post(Started(self.name, self._file.name, composed.omitted))
         sampling = job.speech.sampling
-        self._enter(job.speech, engine, tokens)
+        self._enter(job.speech, engine, composed.tokens)
         steering = self._steering.mix(dict(job.speech.steering)) if self._steering is not None else None
-        cached = engine.evaluate(tokens, steering)
-        text = ReplyText((*prompt.stops, *sampling.stop))
+        cached = engine.evaluate(composed.tokens, steering)
+        text = ReplyText((*composed.prompt.stops, *sampling.stop))
         reason, made, said = FinishReason.LENGTH, 0, list[str]()
         for token in engine.sample(sampling, self._unsaid):
             if engine.vocabulary.ends_generation(token):
@@ -326,29 +298,10 @@ class EmbeddedUpstream:
             said.append(rest)
             job.post(Delta(rest))
         job.said = "".join(said)
-        job.post(Finished(reason, Usage(len(tokens), cached, made)))
+        job.post(Finished(reason, Usage(len(composed.tokens), cached, made)))
 
     def _enter(self, speech: Speech, engine: Engine, tokens: Sequence[int]) -> None:
         self._sessions.enter(engine, speech.session_id, adapter_of(speech.persona, self._adapters), tokens)
-
-    def _compose(self, speech: Speech, engine: Engine) -> tuple[list[int], WrittenPrompt, int]:
-        assert self._format is not None
-        assert self._count is not None
-        vocabulary = engine.vocabulary
-        persona_tokens = self._count(self._format.preamble(speech.persona))
-        history = fit_history(speech.messages, persona_tokens, self._count, engine.context_tokens)
-        while True:
-            prompt = self._format.write(speech, history)
-            tokens = vocabulary.tokens(prompt.text, control=prompt.control)
-            # Exactly one: templates often write it themselves.
-            if vocabulary.bos is not None and tokens[:1] != [vocabulary.bos]:
-                tokens.insert(0, vocabulary.bos)
-            if len(tokens) < engine.context_tokens:
-                return tokens, prompt, len(speech.messages) - len(history)
-            # The counts left out what the format adds between messages; it was more than was set aside for it.
-            history = without_oldest_turn(history)
-            if not history:
-                raise too_long(engine.context_tokens)
 
 
 def _follows(speech: Speech, earlier: Speech) -> bool:

@@ -17,6 +17,7 @@ import pytest_asyncio
 from limbic.llm.v1 import llm_pb2, llm_pb2_grpc
 from limbic.runtime.models import ModelFile, find_model
 from limbic.runtime.settings import LlmSettings
+from services.living_llm.composing import Composer
 from services.living_llm.embedded import EmbeddedUpstream
 from services.living_llm.engine import GenerationAbortedError
 from services.living_llm.failures import OverloadedFailure, PromptTooLongError
@@ -149,18 +150,18 @@ async def test_what_does_not_fit_is_left_out_by_whole_turns_and_counted(upstream
 
 
 async def test_a_template_that_writes_much_around_each_message_still_gets_a_prompt_that_fits(
-    upstream: EmbeddedUpstream, monkeypatch: pytest.MonkeyPatch
+    upstream: EmbeddedUpstream,
 ) -> None:
     engine = upstream._engine
     assert engine is not None
     wordy = "{% for m in messages %}And then, as it is told, the following was said: {{ m.content }}\n{% endfor %}"
-    monkeypatch.setattr(upstream, "_format", ChatTemplate(wordy, engine.vocabulary))
+    composer = Composer(ChatTemplate(wordy, engine.vocabulary), engine.vocabulary, engine.context_tokens)
 
-    started, _, finished = await reply(upstream, speech(*["word"] * 75))
+    composed = composer.compose(speech(*["word"] * 75))
 
-    assert started.omitted_messages > 0
-    assert started.omitted_messages % 2 == 0
-    assert finished.usage.prompt_tokens < engine.context_tokens
+    assert composed.omitted > 0
+    assert composed.omitted % 2 == 0
+    assert len(composed.tokens) < engine.context_tokens
 
 
 async def test_a_stop_may_lie_across_tokens(upstream: EmbeddedUpstream) -> None:
