@@ -9,7 +9,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 SYSTEM_PYTHON = $(or $(PYTHON),$(error Python 3.11 or newer is needed: sudo apt-get install python3 python3-venv))
 BIN := .venv/bin
 PY := $(BIN)/python
-HEAD := $(shell sed -n 's|^file = "\(build/.*\)"|\1|p' limbic/models.toml)
+HEAD := $(shell sed -n '/^\[affect-head\]/,/^$$/s|^file = "\(.*\)"|\1|p' limbic/models.toml)
 
 .PHONY: help up down restart status logs chat doctor test lint format protos docs bench clean
 

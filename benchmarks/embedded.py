@@ -22,6 +22,7 @@ from rich.table import Table
 
 from benchmarks._prompts import LINES
 from limbic.runtime.models import ModelFile, find_model
+from services.living_llm.composing import Composer
 from services.living_llm.embedded import EmbeddedUpstream
 from services.living_llm.formats import Transcript, WrittenPrompt
 from services.living_llm.speech import Delta, Finished, Message, Role, Sampling, Speech, Started
@@ -63,8 +64,9 @@ async def make(file: ModelFile, threads: int, state_bytes: int, *, in_front: boo
         session_state_bytes=state_bytes,
     )
     await upstream.start()
-    if in_front:
-        upstream._format = StateInFront()
+    engine = upstream._engine
+    if in_front and engine is not None:
+        upstream._composer = Composer(StateInFront(), engine.vocabulary, engine.context_tokens)
     return upstream
 
 
@@ -131,7 +133,6 @@ async def position(file: ModelFile, threads: int, turns: int) -> None:
 async def cancellation(file: ModelFile, threads: int, times: int) -> None:
     """Measure how long the model's thread is busy after its caller has gone."""
     upstream = await make(file, threads, 0)
-    upstream._format = Transcript()
     rng = random.Random(0)
     table = Table(
         title=f"Until the model's thread is free after its caller has gone, {times} times each (milliseconds)"
