@@ -27,7 +27,9 @@ from training.generative.build import build_generative, promote_generative
 from training.generative.recipe import GenerativeRecipe
 from training.generative.record import load_record, save_record
 from training.generative.train import GenerativeRun, prepare_run
+from training.outputs import AXES
 
+ROOT = Path(__file__).parents[2]
 RECIPE = replace(
     GenerativeRecipe(), epochs=2, batch_rows=16, lora_rank=4, lora_alpha=8, bfloat16=False, learning_rate=0.01,
     rows={"probes": 32, "emobank": 10, "question_intimacy": 10},
@@ -120,6 +122,20 @@ def test_every_command_works_for_a_qwen3_checkpoint(tmp_path: Path, dataset: Pat
     assert "| tiny-qwen3 | Q6_K |" in report
     assert "| minilm-v2 |" in report
 
+    sources = dataset.parent / "data"
+    command(
+        "evaluate",
+        "--head",
+        str(run),
+        "--emobank",
+        str(sources / "emobank" / "dev.csv"),
+        "--json",
+        str(tmp_path / "f.json"),
+    )
+    assert json.loads((tmp_path / "f.json").read_text())["emobank"]["rows"] == 24
+    with pytest.raises(ModelError, match="tells no emotions"):
+        command("evaluate", "--head", str(run), "--goemotions", str(sources / "goemotions" / "dev.tsv"))
+
     promoted = promote_generative(run, tmp_path / "heads")
     assert {path.name for path in promoted.iterdir()} == {ADAPTER_FILE, "head.json", "report.md", "curves.png"}
     built = build_generative(promoted, tmp_path / "models")
@@ -189,7 +205,7 @@ def test_a_base_that_is_not_there_is_refused(tmp_path: Path) -> None:
 
 
 def test_every_key_of_a_generative_head_is_described() -> None:
-    documents = (Path(__file__).parents[2] / "docs" / "training.md").read_text(encoding="utf-8")
+    documents = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
     described = set(re.findall(r"^\| `((?:kind|generative\.)[a-z_.]*)`", documents, re.MULTILINE))
 
     assert described == {
@@ -197,3 +213,40 @@ def test_every_key_of_a_generative_head_is_described() -> None:
         for key in head_fields()
         if key == "affect.kind" or key.startswith("affect.generative.")
     } | {"generative.text_opening"}
+
+
+def test_the_figures_in_the_document_are_those_of_the_committed_head() -> None:
+    documents = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| smollm2-v1 \| (\w+) \| (.+) \|$", documents, re.MULTILINE)
+    metrics = load_record(ROOT / "training" / "heads" / "smollm2-v1").metrics
+
+    expected = []
+    for kind, values in metrics.items():
+        areas, errors = (
+            " / ".join(f"{values[name.format(axis)]:.3f}" for axis in AXES)
+            for name in ("probes_{}_auc", "ece_{}_cross_fit")
+        )
+        correlations = f"{values['emobank_valence_r']:.3f} | {values['question_intimacy_r']:.3f}"
+        expected.append(
+            (kind, f"{values['megabytes']:.1f} | {values['ms_p50']:.1f} | – | {correlations} | {areas} | {errors}")
+        )
+    assert rows == expected
+
+
+def test_the_committed_head_is_built_from_the_bundled_model(tmp_path: Path) -> None:
+    folder = ROOT / "training" / "heads" / "smollm2-v1"
+
+    # Its SHA-256 is checked on the way.
+    built = build_generative(folder, tmp_path)
+
+    head = GenerativeHead(built, sha256="", threads=1)
+    reader = head.open_reader()
+    warm, cold = (
+        reader.read(Utterance(text), AbortFlag()).axes
+        for text in ("I love you so much, come here", "Get out of my sight, I never want to see you again!")
+    )
+    reader.close()
+    head.close()
+    assert warm.valence > 0.2 > -0.2 > cold.valence
+    assert warm.intimacy > cold.intimacy
+    assert warm.tension < cold.tension
