@@ -38,9 +38,7 @@ class Likelihood:
         """Return the natural logarithm of each of a reply's tokens' probability, given the conversation and without any steering."""
         written = self._format.write(speech, speech.messages)
         vocabulary = self._engine.vocabulary
-        prompt = vocabulary.tokens(written.text, control=written.control)
-        if vocabulary.bos is not None and prompt[:1] != [vocabulary.bos]:
-            prompt.insert(0, vocabulary.bos)
+        prompt = vocabulary.prompt(written.text, control=written.control)
         words = vocabulary.tokens(reply if written.text[-1].isspace() else f" {reply}", control=False)
         self._engine.evaluate(prompt)
         rows = self._logits([prompt[-1], *words[:-1]])

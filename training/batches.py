@@ -73,10 +73,25 @@ def epoch_batches(table: RowTable, sampling: dict[str, float], rows: int, seed: 
         extra = round((sampling[source] - whole) * len(members))
         drawn += [members] * whole + [random.permutation(members)[:extra]]
     order = random.permutation(np.concatenate(drawn))
+    return like_lengths(order, table.lengths, rows, _POOL_BATCHES, random)
+
+
+def like_lengths(
+    order: np.ndarray, lengths: np.ndarray, rows: int, pool_batches: int, random: np.random.Generator
+) -> list[np.ndarray]:
+    """Return batches of texts of like length, in an order that is still random.
+
+    Args:
+        order: indexes of the texts, shuffled; int64.
+        lengths: tokens of every text.
+        rows: texts of a batch.
+        pool_batches: texts are sorted by length within this many batches' worth.
+        random: shuffles the batches.
+    """
     batches: list[np.ndarray] = []
-    for start in range(0, len(order), rows * _POOL_BATCHES):
-        pool = order[start : start + rows * _POOL_BATCHES]
-        pool = pool[np.argsort(table.lengths[pool], kind="stable")]
+    for start in range(0, len(order), rows * pool_batches):
+        pool = order[start : start + rows * pool_batches]
+        pool = pool[np.argsort(lengths[pool], kind="stable")]
         batches += [pool[at : at + rows] for at in range(0, len(pool), rows)]
     return [batches[index] for index in random.permutation(len(batches))]
 

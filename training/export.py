@@ -12,7 +12,7 @@ from training.base import Geometry, read_geometry
 from training.errors import IntegrityError
 from training.gguf_file import Field, GgufModel
 from training.hashing import file_sha256
-from training.head import CONFIDENCE_TOLERANCE, SCHEMA_VERSION, Head
+from training.head import CONFIDENCE_TOLERANCE, SCHEMA_VERSION, Calibration, Head
 from training.merge import load_base, merge
 from training.outputs import AXES, AXIS_ACTIVATION, EMOTIONS, EXPORTED_NAMES
 from training.text import NORMALIZER
@@ -98,14 +98,21 @@ def _affect_fields(head: Head) -> dict[str, Field]:
         "affect.emotion_thresholds": Field.array(calibration.emotion_thresholds, GGUFValueType.FLOAT32),
         "affect.axes": Field.array(list(AXES), GGUFValueType.STRING),
         "affect.axis_activation": Field.text(AXIS_ACTIVATION),
+        **calibration_fields(calibration),
+        "affect.context_turns": Field.u32(0),
+        "affect.max_tokens": Field.u32(head.max_tokens),
+        "affect.normalizer": Field.text(NORMALIZER),
+        "affect.provenance": Field.text(json.dumps(head.provenance, sort_keys=True, separators=(",", ":"))),
+    }
+
+
+def calibration_fields(calibration: Calibration) -> dict[str, Field]:
+    """Return what both kinds of head say about how sure they are."""
+    return {
         "affect.calibration.version": Field.text(calibration.version),
         "affect.calibration.sigma_scale": Field.array(calibration.sigma_scale, GGUFValueType.FLOAT32),
         "affect.calibration.confidence_weights": Field.array(
             [weight for weights in calibration.confidence_weights for weight in weights], GGUFValueType.FLOAT32
         ),
         "affect.calibration.confidence_tolerance": Field.f32(CONFIDENCE_TOLERANCE),
-        "affect.context_turns": Field.u32(0),
-        "affect.max_tokens": Field.u32(head.max_tokens),
-        "affect.normalizer": Field.text(NORMALIZER),
-        "affect.provenance": Field.text(json.dumps(head.provenance, sort_keys=True, separators=(",", ":"))),
     }

@@ -54,10 +54,7 @@ class Composer:
         history = fit_history(speech.messages, persona_tokens, self._count, self._context_tokens)
         while True:
             prompt = self._format.write(speech, history)
-            tokens = self._vocabulary.tokens(prompt.text, control=prompt.control)
-            # Exactly one: templates often write it themselves.
-            if self._vocabulary.bos is not None and tokens[:1] != [self._vocabulary.bos]:
-                tokens.insert(0, self._vocabulary.bos)
+            tokens = self._vocabulary.prompt(prompt.text, control=prompt.control)
             if len(tokens) < self._context_tokens:
                 return Composed(tokens, prompt, len(speech.messages) - len(history))
             # The counts left out what the format adds between messages; it was more than was set aside for it.

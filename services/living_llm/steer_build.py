@@ -100,9 +100,7 @@ class HiddenStates:
         messages = (Message(Role.USER, said),)
         written = self._format.write(Speech("", _PERSONA, messages, "", greedy), messages)
         vocabulary = self._engine.vocabulary
-        prompt = vocabulary.tokens(written.text, control=written.control)
-        if vocabulary.bos is not None and prompt[:1] != [vocabulary.bos]:
-            prompt.insert(0, vocabulary.bos)
+        prompt = vocabulary.prompt(written.text, control=written.control)
         # A transcript ends with the speaker's name, and a space is part of the word that follows.
         words = vocabulary.tokens(reply if written.text[-1].isspace() else f" {reply}", control=False)
         self._engine.evaluate(prompt)

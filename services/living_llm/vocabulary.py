@@ -61,6 +61,18 @@ class Vocabulary:
             raise LlamaError(f"llama_tokenize wants room for {-count} tokens in a text of {len(raw)} bytes")
         return list(ids[:count])
 
+    def prompt(self, text: str, *, control: bool) -> list[int]:
+        """Return the ids of a whole prompt: `tokens` behind exactly one mark of its beginning, where the model has one.
+
+        Raises:
+            LlamaError: as `tokens`.
+        """
+        ids = self.tokens(text, control=control)
+        # Templates often write it themselves.
+        if self.bos is not None and ids[:1] != [self.bos]:
+            ids.insert(0, self.bos)
+        return ids
+
     def harmless(self, text: str) -> str:
         """Return the text without any spelling of a control token, so that none can be forged."""
         return self._control.removed(text)

@@ -18,6 +18,7 @@ from limbic.runtime.llama import LlamaError, load_model
 from services.affect_head.generative.prompt import Prompt, PromptUnusableError
 from services.affect_head.generative.prompt_format import PromptFormat
 from services.affect_head.generative.vocabulary import Vocabulary
+from training.batches import like_lengths
 from training.errors import ModelError
 from training.outputs import AXES
 from training.rows import Row
@@ -114,13 +115,7 @@ def tokenized(path: Path, rows: Sequence[Row], words: PromptFormat, max_tokens: 
 def epoch_batches(table: TreeTable, rows: int, seed: int, epoch: int) -> list[np.ndarray]:
     """Return the epoch's batches as index arrays; every row comes once."""
     random = np.random.default_rng([seed, epoch])
-    order = random.permutation(len(table.rows))
-    batches: list[np.ndarray] = []
-    for start in range(0, len(order), rows * _POOL_BATCHES):
-        pool = order[start : start + rows * _POOL_BATCHES]
-        pool = pool[np.argsort(table.lengths[pool], kind="stable")]
-        batches += [pool[at : at + rows] for at in range(0, len(pool), rows)]
-    return [batches[index] for index in random.permutation(len(batches))]
+    return like_lengths(random.permutation(len(table.rows)), table.lengths, rows, _POOL_BATCHES, random)
 
 
 def chosen_rows(rows: Sequence[Row], limits: dict[str, int], seed: int) -> list[Row]:

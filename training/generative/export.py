@@ -10,13 +10,14 @@ from gguf import GGUFValueType
 from services.affect_head.generative.prompt_format import PromptFormat
 from training.adapter import ADAPTER_FILE
 from training.errors import IntegrityError
+from training.export import calibration_fields
 from training.generative.adapter import load_adapter
 from training.generative.base import Base
 from training.generative.recipe import NORMALIZER, WORDS
 from training.generative.record import KIND, GenerativeRecord
 from training.gguf_file import Field, GgufModel, read_gguf
 from training.hashing import file_sha256
-from training.head import CONFIDENCE_TOLERANCE, SCHEMA_VERSION
+from training.head import SCHEMA_VERSION
 from training.merge import merge
 from training.outputs import AXES
 
@@ -40,18 +41,12 @@ def assemble_generative(folder: Path, record: GenerativeRecord, base: Base) -> G
 
 
 def _affect_fields(record: GenerativeRecord) -> dict[str, Field]:
-    calibration = record.calibration
     return {
         "affect.schema_version": Field.u32(SCHEMA_VERSION),
         "affect.kind": Field.text(KIND),
         "affect.head_id": Field.text(record.head_id),
         "affect.axes": Field.array(list(AXES), GGUFValueType.STRING),
-        "affect.calibration.version": Field.text(calibration.version),
-        "affect.calibration.sigma_scale": Field.array(calibration.sigma_scale, GGUFValueType.FLOAT32),
-        "affect.calibration.confidence_weights": Field.array(
-            [weight for weights in calibration.confidence_weights for weight in weights], GGUFValueType.FLOAT32
-        ),
-        "affect.calibration.confidence_tolerance": Field.f32(CONFIDENCE_TOLERANCE),
+        **calibration_fields(record.calibration),
         "affect.context_turns": Field.u32(0),
         "affect.normalizer": Field.text(NORMALIZER),
         **{f"affect.generative.{name}": Field.text(text) for name, text in _texts(WORDS).items()},
