@@ -13,7 +13,9 @@ from gateway.admission import Admission
 from gateway.backends import AFFECT_HEAD, LIVING_LLM, STATE_ENGINE, Backends
 from gateway.background import Background
 from gateway.clients import AffectClient, LlmClient, StateClient
-from gateway.http import HttpServer, create_app
+from gateway.http.app import create_app
+from gateway.http.operations import operations
+from gateway.http.server import HttpServer
 from gateway.observer import TurnObserver
 from gateway.opening import Memory
 from gateway.ports import Ports, TurnPolicy
@@ -111,9 +113,8 @@ class GatewayService(gateway_pb2_grpc.GatewayServiceServicer):
         replayer = Replayer(self._spool, StateClient(self._channels[STATE_ENGINE], lambda: True))
         self._watchers = [asyncio.create_task(backends.watch(name), name=f"watch-{name}") for name in targets]
         self._watchers.append(asyncio.create_task(replayer.run(), name="replay"))
-        self._http = HttpServer(
-            create_app(lambda: backends.states, self._snapshot, self._drain), settings.http, self._drain_s
-        )
+        faces = [operations(lambda: backends.states, self._snapshot, self._drain)]
+        self._http = HttpServer(create_app(faces), settings.http, self._drain_s)
         await self._http.start()
         _log.info("http", listen=settings.http)
 
