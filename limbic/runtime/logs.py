@@ -1,18 +1,26 @@
-"""Structured logs: one line an event, JSON or for the console, on standard output. What people said is never logged here."""
+"""Structured logs: one line an event, JSON or for the console. What people said is never logged here."""
 
 from __future__ import annotations
 
 import logging
 import sys
-from typing import Literal
+from typing import Literal, TextIO
 
 import structlog
 
 LogFormat = Literal["json", "console"]
 
 
-def configure_logging(service: str, level: str, log_format: LogFormat) -> None:
-    """Set up structlog and route the standard library's loggers through it. `service` stands on every line."""
+def configure_logging(service: str, level: str, log_format: LogFormat, stream: TextIO | None = None) -> None:
+    """Set up structlog and route the standard library's loggers through it.
+
+    Args:
+        service: stands on every line.
+        level: lines below it are not written.
+        log_format: JSON, or for people.
+        stream: where to; standard output if none is given.
+    """
+    stream = stream or sys.stdout
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -28,13 +36,13 @@ def configure_logging(service: str, level: str, log_format: LogFormat) -> None:
     else:
         # The default formatter prints every frame's local variables, and those hold what people said.
         plain = structlog.dev.plain_traceback
-        render = [structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty(), exception_formatter=plain)]
+        render = [structlog.dev.ConsoleRenderer(colors=stream.isatty(), exception_formatter=plain)]
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stdout)
+    handler = logging.StreamHandler(stream)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,

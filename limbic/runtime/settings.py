@@ -75,6 +75,10 @@ class RuntimeSettings(_Section):
     """Calls in flight get this long after SIGTERM. supervisord's stopwaitsecs follows from it."""
     lame_duck_s: NonNegativeFloat = 0.2
     """How long calls are still taken after health has said NOT_SERVING, so that clients can turn away first."""
+    start_retries: PositiveInt = 10
+    """How often a process that dies within its first ten seconds is started again, after 1, 2, 3 … seconds, before it is given up."""
+    supervision_metrics: HostAndPort | None = "127.0.0.1:9101"
+    """Where the watcher beside supervisord serves `/metrics`: exits, starts and what runs; empty for nowhere."""
     channelz: bool = False
     """Serve channelz. It shows the addresses of peers."""
     data_dir: Path = Path("var")

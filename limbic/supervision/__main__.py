@@ -1,4 +1,8 @@
-"""`python -m limbic.supervision up|down|restart|status|logs`: what the Makefile's targets of these names run."""
+"""`python -m limbic.supervision COMMAND`.
+
+up, down, restart, status, logs: what the Makefile's targets of these names run. run: everything in the foreground, for a container.
+healthy [PROCESS…]: gRPC health checks of the named processes or of all, for a container's health check.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ import sys
 from functools import partial
 
 from limbic.runtime.settings import SettingsError, load_settings
-from limbic.supervision.commands import down, follow_logs, status, up
+from limbic.supervision.commands import down, follow_logs, healthy, run, status, up
 from limbic.supervision.supervisor import SupervisionError, Supervisor
 
 
@@ -25,6 +29,10 @@ def main(arguments: list[str]) -> int:
                 up(supervisor, say)
             case ["status"]:
                 return 0 if status(supervisor, say) else 1
+            case ["run"]:
+                return run(supervisor, say)
+            case ["healthy", *names]:
+                return 0 if healthy(supervisor, names, say) else 1
             case ["logs"]:
                 follow_logs(supervisor)
             case _:

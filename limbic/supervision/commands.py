@@ -1,9 +1,10 @@
-"""What `make up`, `down`, `restart`, `status` and `logs` do."""
+"""What `make up`, `down`, `restart`, `status` and `logs` do, and what a container runs."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Sequence
 
 from limbic.supervision import procfs
 from limbic.supervision.health import SERVING, health_of
@@ -62,6 +63,49 @@ def down(supervisor: Supervisor, say: Say) -> None:
     say("Stopped.")
 
 
+def run(supervisor: Supervisor, say: Say) -> int:
+    """Run everything in the foreground until SIGTERM or SIGINT, as a container does; return the exit status.
+
+    It is 1 if supervisord ended by itself, which it does when a process of ours is given up: a container that limps is worse than one
+    that dies and is replaced.
+
+    Raises:
+        SupervisionError: a port is taken.
+    """
+    _refuse_taken_ports(supervisor)
+    told = False
+    supervisord = supervisor.start_attached()
+
+    def end(*_: object) -> None:
+        nonlocal told
+        told = True
+        supervisord.terminate()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, end)
+    supervisord.wait()
+    if not told:
+        say("error: supervisord has ended because a process does not stay up; its last lines above say which and why")
+    return 0 if told else 1
+
+
+def healthy(supervisor: Supervisor, names: Sequence[str], say: Say) -> bool:
+    """Say whether the named processes, or all, serve, by gRPC health checks. Needs no supervisord.
+
+    Raises:
+        SupervisionError: there is no such process.
+    """
+    known = {process.name: process for process in PROCESSES}
+    if unknown := sorted(set(names) - set(known)):
+        raise SupervisionError(f"there is no process {', '.join(unknown)}; there are {', '.join(known)}")
+    serving = True
+    for process in (known[name] for name in names or known):
+        health = health_of(process.settings(supervisor.settings).listen, process.service, timeout_s=2.0)
+        say(f"{process.name:<13} {health}")
+        serving = serving and health == SERVING
+    return serving
+
+
 def status(supervisor: Supervisor, say: Say) -> bool:
     """Say how each process is; return whether all serve."""
     if not supervisor.is_running():
@@ -95,7 +139,7 @@ def next_steps(supervisor: Supervisor) -> str:
         "  is it well?        make doctor        make status        make logs",
         "  stop it            make down",
     ]
-    if not supervisor.settings.llm.upstream.url:
+    if supervisor.settings.llm.upstream.is_embedded:
         lines += [
             "",
             "The voice is a very small one, there to be heard at once. To give it a real one, point at any server that speaks the",

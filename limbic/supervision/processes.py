@@ -36,6 +36,12 @@ PROCESSES = (
 )
 """In the order in which they are started."""
 
+WATCHER = "watcher"
+"""supervisord's event listener, which counts what becomes of them."""
+
+ON_FATAL = "SUPERVISED_ON_FATAL"
+"""Environment variable of the watcher: `end` ends supervisord when it gives a process up; `stay` leaves the others running."""
+
 
 @dataclass(frozen=True, slots=True)
 class Address:
@@ -53,12 +59,14 @@ class Address:
 
 
 def addresses(settings: Settings) -> Iterator[Address]:
-    """Yield every address on which one of the processes listens."""
+    """Yield every address on which one of the processes, or the watcher, listens."""
     for process in PROCESSES:
         section = process.settings(settings)
         for key in ("listen", "metrics", "http"):
             if value := getattr(section, key, None):
                 yield Address(process.name, f"LIMBIC_{process.section.upper()}__{key.upper()}", value)
+    if settings.runtime.supervision_metrics:
+        yield Address(WATCHER, "LIMBIC_RUNTIME__SUPERVISION_METRICS", settings.runtime.supervision_metrics)
 
 
 def reachable(address: str) -> str:

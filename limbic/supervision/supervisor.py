@@ -10,14 +10,14 @@ import sys
 import xmlrpc.client
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from supervisor.xmlrpc import SupervisorTransport
 
 import limbic
 from limbic.runtime.settings import Settings
 from limbic.supervision import procfs
-from limbic.supervision.processes import PROCESSES
+from limbic.supervision.processes import ON_FATAL, PROCESSES, WATCHER
 
 ROOT = Path(limbic.__file__).resolve().parent.parent
 """The repository, where supervisord.conf lies and relative paths of the settings begin."""
@@ -26,6 +26,8 @@ DRAINS = 2.5
 """The gateway's calls get `drain_s`, then its HTTP requests, then half of it goes to what it still records for turns that have ended."""
 STOP_MARGIN_S = 6
 """What a process gets beyond that, to close its files and its model."""
+
+_NAMES = (*(process.name for process in PROCESSES), WATCHER)
 
 # sockaddr_un holds 108 bytes with the closing zero; supervisord first binds PATH.PID and then renames it.
 _SOCKET_PATH_BYTES = 107 - len(".4194304")
@@ -98,23 +100,36 @@ class Supervisor:
         Raises:
             SupervisionError: it does not come up.
         """
-        if len(os.fsencode(self.socket)) > _SOCKET_PATH_BYTES:
-            raise SupervisionError(
-                f"the path {self.socket} is too long for a Unix socket; set LIMBIC_RUNTIME__DATA_DIR to a shorter one"
-            )
-        for folder in (self.data_dir, self.logs_dir):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._digest_file.touch(mode=0o600)
-        self._digest_file.write_text(self._settings_digest(), "ascii")
-        command = [sys.executable, "-m", "supervisor.supervisord", "-c", str(self.root / "supervisord.conf")]
+        self._make_folders()
         # Daemonised it returns as soon as its socket is open.
         # It opens its own log before it sets the umask of supervisord.conf.
         started = subprocess.run(
-            command, cwd=self.root, env=self._environment(), umask=0o077, capture_output=True, text=True, check=False
+            self._command(),
+            cwd=self.root,
+            env=self._environment({name: str(self.log_of(name)) for name in _NAMES}, on_fatal="stay"),
+            umask=0o077,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         if started.returncode != 0 or not self.is_running():
             said = (started.stdout + started.stderr).strip()
             raise SupervisionError(f"supervisord does not start: {said or 'see ' + str(self.log_of('supervisord'))}")
+
+    def start_attached(self) -> subprocess.Popen[bytes]:
+        """Start supervisord as a child that writes every log to this process's standard output and ends when it gives a process up.
+
+        Raises:
+            SupervisionError: the path of its socket is too long.
+        """
+        self._make_folders()
+        return subprocess.Popen(
+            # Without a log of its own it still writes to standard output.
+            [*self._command(), "--nodaemon", "--logfile", "/dev/null", "--logfile_maxbytes", "0"],
+            cwd=self.root,
+            env=self._environment(dict.fromkeys(_NAMES, "/dev/fd/1"), on_fatal="end"),
+            umask=0o077,
+        )
 
     def processes(self) -> list[ProcessInfo]:
         """Return what supervisord knows of each process, in the order in which they are started."""
@@ -137,12 +152,31 @@ class Supervisor:
         procfs.wait_until_gone(self.data_dir, self.stop_s * len(PROCESSES) + STOP_MARGIN_S)
         return procfs.end(self.data_dir, self.stop_s)
 
-    def _environment(self) -> dict[str, str]:
+    def _make_folders(self) -> None:
+        if len(os.fsencode(self.socket)) > _SOCKET_PATH_BYTES:
+            raise SupervisionError(
+                f"the path {self.socket} is too long for a Unix socket; set LIMBIC_RUNTIME__DATA_DIR to a shorter one"
+            )
+        for folder in (self.data_dir, self.logs_dir):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._digest_file.touch(mode=0o600)
+        self._digest_file.write_text(self._settings_digest(), "ascii")
+
+    def _command(self) -> list[str]:
+        return [sys.executable, "-m", "supervisor.supervisord", "-c", str(self.root / "supervisord.conf")]
+
+    def _environment(self, logs: dict[str, str], *, on_fatal: Literal["stay", "end"]) -> dict[str, str]:
+        # What is no regular file cannot be rotated.
+        rotate = all(not path.startswith("/dev/") for path in logs.values())
         return {
             **os.environ,
+            **{f"SUPERVISED_LOG_{name.upper().replace('-', '_')}": path for name, path in logs.items()},
             procfs.MARK: str(self.data_dir),
+            ON_FATAL: on_fatal,
             "SUPERVISED_LOGS_DIR": str(self.logs_dir),
+            "SUPERVISED_LOG_MAX_BYTES": "10MB" if rotate else "0",
             "SUPERVISED_PYTHON": sys.executable,
+            "SUPERVISED_START_RETRIES": str(self.settings.runtime.start_retries),
             "SUPERVISED_STOP_S": str(self.stop_s),
         }
 

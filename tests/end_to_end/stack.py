@@ -152,12 +152,13 @@ def free_ports(count: int) -> list[int]:
 
 
 def _own_places(folder: Path) -> dict[str, dict[str, Any]]:
-    places = iter([f"127.0.0.1:{port}" for port in free_ports(8)])
+    places = iter([f"127.0.0.1:{port}" for port in free_ports(9)])
     own: dict[str, dict[str, Any]] = {
         "runtime": {"data_dir": str(folder / "var"), "logs_dir": str(folder / "logs")},
         **{process.section: {"listen": next(places), "metrics": next(places)} for process in PROCESSES[:3]},
         "gateway": {"listen": next(places), "http": next(places)},
     }
+    own["runtime"]["supervision_metrics"] = next(places)
     # The tests share the cores with what they test, and threads that wait for each other do badly on cores that are busy.
     own["llm"]["threads"] = 1
     own["state"]["journal_url"] = f"sqlite:///{folder / 'var' / 'journal.sqlite3'}"

@@ -32,7 +32,8 @@ def test_supervisord_knows_the_processes_in_their_order() -> None:
     programs = {name.removeprefix("program:"): conf[name] for name in conf.sections() if name.startswith("program:")}
 
     assert sorted(programs, key=lambda name: int(programs[name]["priority"])) == [p.name for p in PROCESSES]
-    for program in programs.values():
+    for name, program in programs.items():
+        assert program["stdout_logfile"] == f"%(ENV_SUPERVISED_LOG_{name.upper().replace('-', '_')})s"
         assert program["autorestart"] == "true"
         assert int(program["startsecs"]) >= 10
         assert program["stopsignal"] == "TERM"
@@ -53,7 +54,8 @@ def test_every_address_is_named_with_its_setting() -> None:
 
     assert found["LIMBIC_GATEWAY__HTTP"] == "127.0.0.1:8080"
     assert found["LIMBIC_STATE__METRICS"] == "127.0.0.1:9102"
-    assert len(found) == 8
+    assert found["LIMBIC_RUNTIME__SUPERVISION_METRICS"] == "127.0.0.1:9101"
+    assert len(found) == 9
 
 
 @pytest.mark.parametrize(
