@@ -11,10 +11,10 @@ BIN := .venv/bin
 PY := $(BIN)/python
 HEAD := $(shell sed -n '/^\[affect-head\]/,/^$$/s|^file = "\(.*\)"|\1|p' limbic/models.toml)
 
-.PHONY: help up down restart status logs chat doctor test lint format protos docs bench clean
+.PHONY: help up down restart status logs chat doctor test test-containers lint format protos docs bench clean
 
 help: ## List the targets
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 up: .venv/.runtime $(HEAD) ## Install what is missing, build the default head, start everything, wait until it is healthy
 	@$(PY) -m limbic.supervision up
@@ -40,6 +40,9 @@ doctor: .venv/.runtime ## Check services, model files, journal, ports and disk, 
 test: .venv/.development $(HEAD) ## Run all tests, the end-to-end ones against real supervised processes
 	@$(PY) -m pytest $(TESTS)
 
+test-containers: .venv/.development ## Build the image and bring docker-compose.yml up for real (podman, or COMPOSE="docker compose")
+	@$(PY) -m pytest -m containers tests/containers
+
 lint: .venv/.development ## Check style, types, protos, and that what is generated is current
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -64,7 +67,7 @@ clean: down ## Remove the environment, the built models and all caches; keeps va
 	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 # What the environment is made from; a change of any makes it again, and where nothing has changed make is done at once.
-.venv/.runtime: pyproject.toml constraints.txt requirements/models.txt requirements/native.txt tools/environment.py tools/llama_wheel.py
+.venv/.runtime: pyproject.toml constraints.txt requirements/models.txt requirements/native.txt tools/environment.py tools/llama_wheel.py tools/amx_tile_config.h
 	@$(SYSTEM_PYTHON) -m tools.environment runtime .venv
 	@touch $@
 

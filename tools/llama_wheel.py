@@ -10,6 +10,7 @@ import hashlib
 import os
 import platform
 import re
+import shlex
 import shutil
 import sys
 import tempfile
@@ -21,9 +22,9 @@ PACKAGE = "llama-cpp-python"
 CMAKE_ARGS = "-DLLAVA_BUILD=OFF"
 """Without the image encoders, which take a third of the compile and which nothing here uses."""
 
-_WITHOUT_AMX = "-mno-amx-tile -mno-amx-int8 -mno-amx-bf16"
-"""Compiled with AMX, llama.cpp sends 4-bit and 8-bit weights to kernels that fault on some machines (ggml-org/llama.cpp issue 20824, open)
-and that are built for batches larger than an utterance. Its AVX-512 kernels for repacked weights take their place."""
+AMX_HEADER = Path(__file__).with_name("amx_tile_config.h")
+"""What llama.cpp's AMX kernels need in order not to fault; the file says why. They take two thirds of the processor time of its AVX-512
+kernels for an utterance."""
 
 _STEP = re.compile(r"\[\s*(\d+)/(\d+)\]")
 _PERCENT = re.compile(r"\[\s*(\d+)%\]")
@@ -45,13 +46,15 @@ def instruction_sets(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
 
 
 def compiler_flags(instructions: str) -> str:
-    """Return what the C and C++ compilers are told beside what CMake tells them, for a processor with these instruction sets."""
-    return _WITHOUT_AMX if "amx_tile" in instructions.split() else ""
+    """Return what the C++ compiler is told beside what CMake tells it, for a processor with these instruction sets."""
+    return f"-include {shlex.quote(str(AMX_HEADER))}" if "amx_tile" in instructions.split() else ""
 
 
 def cache_key(version: str, cmake_args: str, instructions: str) -> str:
     """Return the name under which a wheel is kept: everything that its content depends on."""
-    content = "\n".join((platform.machine(), instructions, cmake_args, compiler_flags(instructions)))
+    # The header's content and not its place: checkouts share a cache.
+    header = AMX_HEADER.read_text("utf-8") if compiler_flags(instructions) else ""
+    content = "\n".join((platform.machine(), instructions, cmake_args, header))
     digest = hashlib.sha256(content.encode()).hexdigest()[:16]
     return f"{PACKAGE}-{version}-{sys.implementation.cache_tag}-{digest}"
 
@@ -96,9 +99,7 @@ def llama_wheel(python: Path, requirements: Path, log: Path) -> Path:
             f"{PACKAGE} is compiled from source and there is no C++ compiler: `sudo apt-get install build-essential cmake`"
         )
     environment = {**os.environ, "CMAKE_ARGS": cmake_args}
-    for name in ("CFLAGS", "CXXFLAGS"):
-        # CMake takes these as its first flags; the compilers obey -mno- wherever it stands, so also before CMake's -march=native.
-        environment[name] = f"{environment.get(name, '')} {compiler_flags(instructions)}".strip()
+    environment["CXXFLAGS"] = f"{environment.get('CXXFLAGS', '')} {compiler_flags(instructions)}".strip()
     # With it set, llama.cpp builds for the oldest processor of the family, several times slower.
     environment.pop("SOURCE_DATE_EPOCH", None)
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -114,3 +115,20 @@ def llama_wheel(python: Path, requirements: Path, log: Path) -> Path:
         folder.mkdir(exist_ok=True)
         # A rename within one file system: nobody ever sees half a wheel.
         return built.replace(folder / built.name)
+
+
+def main(arguments: list[str]) -> int:
+    """Compile and keep the wheel that REQUIREMENTS pins, for this interpreter; print where it is. Returns the exit status."""
+    if len(arguments) != 1:
+        print(__doc__, "Usage: python -m tools.llama_wheel REQUIREMENTS", file=sys.stderr)
+        return 2
+    try:
+        print(llama_wheel(Path(sys.executable), Path(arguments[0]), Path("build/logs/llama-cpp-python.log")))
+    except StepError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
