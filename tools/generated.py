@@ -1,7 +1,7 @@
 """What is generated from something else and committed: `python -m tools.generated check|write`.
 
-`check` says what is not current: the gRPC stubs, and the settings table in docs/operations.md. `write` writes the table anew; the stubs are
-written by `make protos`.
+`check` says what is not current: the gRPC stubs, the tables in docs/, the objectives' rules and the dashboards. `write` writes all of it
+anew but the stubs, which `make protos` writes.
 """
 
 from __future__ import annotations
@@ -17,10 +17,51 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from limbic.runtime.settings import ENV_PREFIX, Settings
+from tools.dashboards import dashboards
+from tools.errors_table import errors_document
+from tools.metrics_table import metrics_document
+from tools.objectives import Objectives
+from tools.objectives import load as load_objectives
+from tools.rules import objectives_yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 OPERATIONS = ROOT / "docs" / "operations.md"
-BEGIN, END = "<!-- settings: made by `make docs` -->", "<!-- end of settings -->"
+RUNBOOK = ROOT / "docs" / "runbook.md"
+DASHBOARDS = ROOT / "deploy" / "grafana" / "dashboards"
+RULES = ROOT / "deploy" / "prometheus" / "rules" / "objectives.yml"
+SETTINGS_MARKS = "<!-- settings: made by `make docs` -->", "<!-- end of settings -->"
+OBJECTIVES_MARKS = "<!-- objectives: made by `make docs` -->", "<!-- end of objectives -->"
+
+
+def generated() -> dict[Path, str]:
+    """Return the content that each generated file is to have; of a document that is only partly generated, all of it."""
+    objectives = load_objectives()
+    return {
+        OPERATIONS: document_with_table(OPERATIONS.read_text("utf-8")),
+        RUNBOOK: between(RUNBOOK.read_text("utf-8"), OBJECTIVES_MARKS, objectives_table(objectives)),
+        ROOT / "docs" / "metrics.md": metrics_document(),
+        ROOT / "docs" / "errors.md": errors_document(),
+        RULES: objectives_yaml(objectives),
+        **{DASHBOARDS / name: content for name, content in dashboards(objectives).items()},
+    }
+
+
+def stale_files() -> list[str]:
+    """Return the generated files, below the repository, that are not what they are to be, and dashboards that nothing makes any more."""
+    wanted = generated()
+    stale = {path for path, content in wanted.items() if not path.exists() or path.read_text("utf-8") != content}
+    stale |= {path for path in DASHBOARDS.glob("*.json") if path not in wanted}
+    return sorted(str(path.relative_to(ROOT)) for path in stale)
+
+
+def write_files() -> None:
+    """Write every generated file, and remove dashboards that nothing makes any more."""
+    wanted = generated()
+    for path, content in wanted.items():
+        path.write_text(content, "utf-8")
+    for path in DASHBOARDS.glob("*.json"):
+        if path not in wanted:
+            path.unlink()
 
 
 def stale_stubs(root: Path = ROOT) -> list[str]:
@@ -51,11 +92,30 @@ def settings_table() -> str:
 
 def document_with_table(document: str) -> str:
     """Return the document with the settings table between its two marks."""
-    before, _, rest = document.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not end:
-        raise ValueError(f"the document does not hold the marks {BEGIN!r} and {END!r}")
-    return f"{before}{BEGIN}\n\n{settings_table()}\n{END}{after}"
+    return between(document, SETTINGS_MARKS, settings_table())
+
+
+def between(document: str, marks: tuple[str, str], content: str) -> str:
+    """Return the document with other content between two marks.
+
+    Raises:
+        ValueError: it does not hold them.
+    """
+    begin, end = marks
+    before, _, rest = document.partition(begin)
+    _, found, after = rest.partition(end)
+    if not found:
+        raise ValueError(f"the document does not hold the marks {begin!r} and {end!r}")
+    return f"{before}{begin}\n\n{content}\n{end}{after}"
+
+
+def objectives_table(objectives: Objectives) -> str:
+    """Return the objectives in Markdown."""
+    rows = ["| objective | goal | what is promised | alert |\n|---|---|---|---|"]
+    rows += [
+        f"| {one.title} | {one.goal:%} | {one.says} | [{one.alert}](#{one.alert.lower()}) |" for one in objectives.all
+    ]
+    return "\n".join(rows) + "\n"
 
 
 def _rows(prefix: str, model: type[BaseModel], defaults: Any) -> Iterator[str]:
@@ -90,13 +150,11 @@ def main(arguments: list[str]) -> int:
     """Run from the command line and return the exit status."""
     match arguments:
         case ["write"]:
-            OPERATIONS.write_text(document_with_table(OPERATIONS.read_text("utf-8")), "utf-8")
+            write_files()
             return 0
         case ["check"]:
             problems = [f"{path} is not what protos/ give: run `make protos`" for path in stale_stubs()]
-            document = OPERATIONS.read_text("utf-8")
-            if document_with_table(document) != document:
-                problems.append("the settings table in docs/operations.md is not current: run `make docs`")
+            problems += [f"{path} is not current: run `make docs`" for path in stale_files()]
             for problem in problems:
                 print(f"error: {problem}", file=sys.stderr)
             return 1 if problems else 0

@@ -127,7 +127,7 @@ def test_heads_are_added_by_a_metric_that_exists() -> None:
 
 
 def settings_in(path: Path) -> set[str]:
-    return set(re.findall(rf"{ENV_PREFIX}[A-Z_]+", path.read_text("utf-8"))) - {f"{ENV_PREFIX}CONFIG"}
+    return set(re.findall(rf"{ENV_PREFIX}[A-Z_]+[A-Z](?![A-Z_*])", path.read_text("utf-8"))) - {f"{ENV_PREFIX}CONFIG"}
 
 
 @pytest.mark.parametrize(
