@@ -11,7 +11,7 @@ BIN := .venv/bin
 PY := $(BIN)/python
 HEAD := $(shell sed -n '/^\[affect-head\]/,/^$$/s|^file = "\(.*\)"|\1|p' limbic/models.toml)
 
-.PHONY: help up down restart status logs chat doctor test test-containers lint format protos docs bench clean
+.PHONY: help up down restart status logs chat doctor test test-containers lint format protos docs bench baselines clean
 
 help: ## List the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,11 +57,15 @@ format: .venv/.development ## Sort imports and format
 protos: .venv/.development ## Generate the gRPC stubs from protos/
 	@tools/generate_protos.sh
 
-docs: .venv/.development ## Write the settings table into docs/operations.md
+docs: .venv/.development ## Write what is generated: tables in docs/, the objectives' rules, the dashboards
 	@$(PY) -m tools.generated write
 
 bench: .venv/.development $(HEAD) ## Measure what the README claims
 	@$(PY) -m benchmarks
+
+baselines: .venv/.development $(HEAD) ## Probe the running system, commit-ready: baselines, figures and plots of docs/probes.md
+	@$(BIN)/limbic probe run all --out build/probes --baseline --baselines limbic/probes/baselines || [ $$? -eq 1 ]
+	@$(PY) -m tools.probe_figures
 
 clean: down ## Remove the environment, the built models and all caches; keeps var/ with the journal
 	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

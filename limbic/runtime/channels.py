@@ -12,6 +12,8 @@ from typing import Any, TypeVar
 
 import grpc
 
+from limbic.runtime.tracing import client_interceptors
+
 ResponseT = TypeVar("ResponseT")
 
 ChannelArgument = tuple[str, int | str]
@@ -72,9 +74,25 @@ class ServerOptions:
         ]
 
 
-def open_channel(target: str, options: ChannelOptions | None = None) -> grpc.aio.Channel:
-    """Open a channel to `HOST:PORT` or `unix:PATH`. It connects when it is first used and reconnects by itself."""
-    return grpc.aio.insecure_channel(target, options=(options or ChannelOptions()).arguments())
+def open_channel(
+    target: str, options: ChannelOptions | None = None, credentials: grpc.ChannelCredentials | None = None
+) -> grpc.aio.Channel:
+    """Open a channel to `HOST:PORT` or `unix:PATH`. It connects when it is first used and reconnects by itself.
+
+    With credentials (limbic.runtime.tls) it speaks TLS, except to a Unix socket, which the rights of its file guard.
+    """
+    arguments = (options or ChannelOptions()).arguments()
+    if credentials is None or target.startswith("unix:"):
+        return grpc.aio.insecure_channel(target, options=arguments, interceptors=client_interceptors())
+    return grpc.aio.secure_channel(target, credentials, options=arguments, interceptors=client_interceptors())
+
+
+def open_sync_channel(target: str, credentials: grpc.ChannelCredentials | None = None) -> grpc.Channel:
+    """Open the same for programs without an event loop."""
+    arguments = ChannelOptions().arguments()
+    if credentials is None or target.startswith("unix:"):
+        return grpc.insecure_channel(target, options=arguments)
+    return grpc.secure_channel(target, credentials, options=arguments)
 
 
 @asynccontextmanager

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 
@@ -48,4 +48,6 @@ def deadline_scope(deadline: Deadline) -> Iterator[Deadline]:
     try:
         yield deadline
     finally:
-        _current.reset(token)
+        # The stream of a caller who went away may be closed by another task, in whose context this deadline was never set.
+        with suppress(ValueError):
+            _current.reset(token)

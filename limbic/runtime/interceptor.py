@@ -15,8 +15,10 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc
+from google.protobuf import descriptor_pool
 from google.protobuf.message import DecodeError, Message
 from grpc_status import rpc_status
+from opentelemetry.trace import Span
 
 from limbic.runtime.deadline import Deadline, deadline_scope
 from limbic.runtime.errors import (
@@ -30,7 +32,8 @@ from limbic.runtime.errors import (
     to_status,
 )
 from limbic.runtime.logs import get_logger
-from limbic.runtime.metrics import INTERNAL_ERRORS, RPC_SERVER_IN_FLIGHT, RPC_SERVER_SECONDS
+from limbic.runtime.metrics import INTERNAL_ERRORS, RPC_SERVER_IN_FLIGHT, RPC_SERVER_SECONDS, at_zero
+from limbic.runtime.tracing import end_call, server_span
 from limbic.runtime.wire import malformed_field
 
 _log = get_logger(__name__)
@@ -87,6 +90,9 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # 
         self._gate = gate
         self._default_deadline_s = default_deadline_s
         self._max_deadline_s = max_deadline_s
+        for service in services:
+            methods = descriptor_pool.Default().FindServiceByName(service).methods
+            at_zero(INTERNAL_ERRORS, grpc_method=[method.name for method in methods])
 
     async def intercept_service(
         self,
@@ -104,7 +110,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # 
         return self._wrap(handler, service, method)
 
     def _wrap(self, handler: Any, service: str, method: str) -> Any:
-        guard = functools.partial(self._guard, service, method)
+        guard = functools.partial(self._traced, service, method)
         deserialize = _tolerant(handler.request_deserializer)
         if handler.unary_unary:
 
@@ -137,7 +143,14 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # 
         return grpc.stream_stream_rpc_method_handler(stream_stream, deserialize, handler.response_serializer)
 
     @asynccontextmanager
-    async def _guard(self, service: str, method: str, context: Context) -> AsyncIterator[None]:
+    async def _traced(self, service: str, method: str, context: Context) -> AsyncIterator[None]:
+        attributes = {"rpc.system": "grpc", "rpc.service": service, "rpc.method": method}
+        with server_span(f"{service}/{method}", lambda: context.invocation_metadata() or (), attributes) as span:
+            async with self._guard(service, method, context, span):
+                yield
+
+    @asynccontextmanager
+    async def _guard(self, service: str, method: str, context: Context, span: Span) -> AsyncIterator[None]:
         loop = asyncio.get_running_loop()
         started = loop.time()
         code = grpc.StatusCode.OK
@@ -175,6 +188,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # 
             await context.abort_with_status(rpc_status.to_status(to_status(fault)))
         finally:
             RPC_SERVER_IN_FLIGHT.dec()
+            end_call(span, code)
             RPC_SERVER_SECONDS.labels(service, method, code.name).observe(loop.time() - started)
 
     def _deadline(self, context: Context) -> Deadline:

@@ -72,9 +72,16 @@ def _may_repack() -> bool:
     """Whether weights may be rearranged for the processor when they are loaded.
 
     A library that was compiled for a processor with AMX then sends 4-bit and 8-bit weights to AMX kernels, whose first `ldtilecfg` faults
-    on some machines and ends the process (ggml-org/llama.cpp issue 20824, open). Only leaving all rearranging out avoids them at run time.
+    and ends the process (ggml-org/llama.cpp issue 20824, open), unless it was compiled as tools/llama_wheel.py does it. Only leaving all
+    rearranging out avoids them at run time.
     """
-    return b"AMX_INT8 = 1" not in llama_cpp.llama_print_system_info()
+    return b"AMX_INT8 = 1" not in llama_cpp.llama_print_system_info() or _amx_is_mended()
+
+
+def _amx_is_mended() -> bool:
+    """Whether the library holds the mark of tools/amx_tile_config.h."""
+    # A name is looked up in the library and in those that it needs, of which ggml's kernels are one.
+    return hasattr(llama_cpp.llama_cpp._lib, "limbic_amx_tile_config")
 
 
 class AbortFlag:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import signal
 from typing import Protocol
 
@@ -20,11 +21,14 @@ from grpc_reflection.v1alpha import reflection
 import limbic
 from limbic.runtime.channels import ServerOptions
 from limbic.runtime.drain import Drain
+from limbic.runtime.exposure import doors, is_local, refuse_open, spoken_in_clear
 from limbic.runtime.health import HealthService
 from limbic.runtime.interceptor import CallInterceptor, Gate
 from limbic.runtime.logs import configure_logging, get_logger
-from limbic.runtime.metrics import BUILD_INFO, serve_metrics
+from limbic.runtime.metrics import BUILD_INFO, serve_metrics, watch_disk
 from limbic.runtime.settings import RuntimeSettings, ServerSettings
+from limbic.runtime.tls import face_certificates, local_socket, server_credentials, service_certificates
+from limbic.runtime.tracing import configure_tracing, shut_down
 
 _log = get_logger(__name__)
 
@@ -68,6 +72,10 @@ class RunningServer:
         drain_s: at most this many seconds for the calls in flight.
         lame_duck_s: how long it still takes calls after health has said NOT_SERVING.
         expose_channelz: whether to serve channelz, which shows peers' addresses.
+        expose_contracts: whether to serve reflection.
+        credentials: what it shows to clients and asks of them; None: it speaks in clear.
+        local: another address, which speaks in clear: a Unix socket.
+        guard: looks at every call before anything else does.
     """
 
     def __init__(
@@ -78,6 +86,10 @@ class RunningServer:
         drain_s: float = 8.0,
         lame_duck_s: float = 0.2,
         expose_channelz: bool = False,
+        expose_contracts: bool = True,
+        credentials: grpc.ServerCredentials | None = None,
+        local: str | None = None,
+        guard: grpc.aio.ServerInterceptor | None = None,  # type: ignore[type-arg]  # generic in the stubs only
     ) -> None:
         self._service = service
         self._drain_s = drain_s
@@ -90,7 +102,8 @@ class RunningServer:
             max_deadline_s=settings.max_deadline_s,
         )
         options = ServerOptions(max_message_bytes=settings.max_message_bytes)
-        self._server = grpc.aio.server(interceptors=[interceptor], options=options.arguments())
+        interceptors = [interceptor] if guard is None else [guard, interceptor]
+        self._server = grpc.aio.server(interceptors=interceptors, options=options.arguments())
         self._watches = Drain()
         self._health = HealthService(self._watches)
         service.register(self._server)
@@ -98,9 +111,15 @@ class RunningServer:
         names = [service.full_name, health.SERVICE_NAME, reflection.SERVICE_NAME]
         if expose_channelz:
             channelz.add_channelz_servicer(self._server)  # type: ignore[arg-type]  # it takes both kinds of server
-        reflection.enable_server_reflection(names, self._server)
+        if expose_contracts:
+            reflection.enable_server_reflection(names, self._server)
         # Raises RuntimeError if the port is taken, since SO_REUSEPORT is off.
-        self.port: int = self._server.add_insecure_port(settings.listen)
+        if credentials is None or settings.listen.startswith("unix:"):
+            self.port: int = self._server.add_insecure_port(settings.listen)
+        else:
+            self.port = self._server.add_secure_port(settings.listen, credentials)
+        if local is not None:
+            self._server.add_insecure_port(local)
 
     async def start(self) -> None:
         """Listen, load, then say that we serve."""
@@ -131,19 +150,36 @@ class RunningServer:
             await self._health.set(name, status)
 
 
-async def _run(name: str, service: Service, runtime: RuntimeSettings, settings: ServerSettings) -> None:
+async def _run(
+    name: str,
+    service: Service,
+    runtime: RuntimeSettings,
+    settings: ServerSettings,
+    guard: grpc.aio.ServerInterceptor | None,  # type: ignore[type-arg]  # generic in the stubs only
+) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    shown = face_certificates(runtime, settings)
+    if shown is not None:
+        runtime.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     server = RunningServer(
-        service, settings, drain_s=runtime.drain_s, lame_duck_s=runtime.lame_duck_s, expose_channelz=runtime.channelz
+        service,
+        settings,
+        drain_s=runtime.drain_s,
+        lame_duck_s=runtime.lame_duck_s,
+        expose_channelz=runtime.channelz,
+        expose_contracts=is_local(settings.listen) if runtime.reflection is None else runtime.reflection,
+        credentials=server_credentials(shown) if shown is not None else None,
+        local=local_socket(runtime.data_dir, name) if shown is not None else None,
+        guard=guard,
     )
     try:
         await server.start()
         if settings.metrics:
-            serve_metrics(settings.metrics)
-        _log.info("serving", listen=settings.listen, metrics=settings.metrics)
+            serve_metrics(settings.metrics, service_certificates(runtime))
+        _log.info("serving", listen=settings.listen, metrics=settings.metrics, tls=shown is not None)
         await stop.wait()
         _log.info("draining")
     finally:
@@ -151,12 +187,37 @@ async def _run(name: str, service: Service, runtime: RuntimeSettings, settings: 
     _log.info("stopped", name=name)
 
 
-def run_service(name: str, service: Service, runtime: RuntimeSettings, settings: ServerSettings) -> None:
+def run_service(
+    name: str,
+    service: Service,
+    runtime: RuntimeSettings,
+    settings: ServerSettings,
+    guard: grpc.aio.ServerInterceptor | None = None,  # type: ignore[type-arg]  # generic in the stubs only
+) -> None:
     """Run a service until SIGTERM or SIGINT. The one entry point of every `__main__`.
 
+    Args:
+        name: the process's name in logs and metrics.
+        service: what answers.
+        runtime: what all processes share.
+        settings: its own section.
+        guard: looks at every call before anything else does.
+
     Raises:
+        ExposureError: it would listen where strangers could come in.
+        CertificateError, SecretFileError: the certificates cannot be used.
         RuntimeError: the port is taken.
     """
+    # Whoever started us: journal, spool, feeds and sockets are this user's alone.
+    os.umask(0o077)
     configure_logging(name, runtime.log_level, runtime.log_format)
+    for warning in (*refuse_open(doors(runtime, settings), runtime), *spoken_in_clear(settings)):
+        _log.warning("exposed", reason=warning)
     BUILD_INFO.info({"version": limbic.__version__, "service": name})
-    asyncio.run(_run(name, service, runtime, settings))
+    watch_disk(runtime.data_dir)
+    if runtime.otlp_endpoint:
+        configure_tracing(name, runtime.otlp_endpoint, runtime.trace_sample_ratio)
+    try:
+        asyncio.run(_run(name, service, runtime, settings, guard))
+    finally:
+        shut_down()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import (
     AfterValidator,
@@ -22,6 +22,7 @@ from pydantic import (
     ValidationError,
     ValidationInfo,
     field_validator,
+    model_validator,
 )
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
@@ -75,6 +76,10 @@ class RuntimeSettings(_Section):
     """Calls in flight get this long after SIGTERM. supervisord's stopwaitsecs follows from it."""
     lame_duck_s: NonNegativeFloat = 0.2
     """How long calls are still taken after health has said NOT_SERVING, so that clients can turn away first."""
+    otlp_endpoint: str | None = Field(default=None, pattern="^https?://")
+    """URL of a collector that takes OpenTelemetry traces over gRPC, such as http://127.0.0.1:4317; empty: no traces are made."""
+    trace_sample_ratio: float = Field(default=1.0, ge=0.0, le=1.0)
+    """Share of the turns that begin a trace. A caller that brings a trace of its own decides for itself."""
     start_retries: PositiveInt = 10
     """How often a process that dies within its first ten seconds is started again, after 1, 2, 3 … seconds, before it is given up."""
     supervision_metrics: HostAndPort | None = "127.0.0.1:9101"
@@ -91,6 +96,28 @@ class RuntimeSettings(_Section):
     """Where it gets them from, unless it is given a whole address."""
     hub_token_file: Path | None = None
     """A file that holds your token there, for models whose terms have to be accepted first. It is sent to no other host."""
+    allow_insecure: bool = False
+    """Listen also where strangers could come in without a credential: only where something else keeps them out, such as a private
+    network."""
+    reflection: bool | None = None
+    """Serve gRPC reflection, which shows the contracts to tools; empty: on loopback and Unix sockets only."""
+    tls_ca: Path | None = None
+    """The authority (PEM) that signs the certificates of your services. With tls_cert and tls_key, services take calls, and answer on their
+    metrics addresses, over TLS from holders of such a certificate only; Unix sockets need none."""
+    tls_cert: Path | None = None
+    """This process's certificate (PEM), with every name under which others call it, and with localhost and 127.0.0.1 for its own health
+    checks."""
+    tls_key: Path | None = None
+    """Its private key (PEM, without a passphrase); unreadable to others."""
+    gateway_key_file: Path | None = None
+    """A file that holds a key of the gateway, for `limbic chat` and `limbic doctor`; unreadable to others."""
+
+    @model_validator(mode="after")
+    def _certificates_are_whole(self) -> Self:
+        given = [path is not None for path in (self.tls_ca, self.tls_cert, self.tls_key)]
+        if any(given) and not all(given):
+            raise ValueError("tls_ca, tls_cert and tls_key belong together: give all three, or none")
+        return self
 
 
 class ServerSettings(_Section):
@@ -148,19 +175,32 @@ class AffectSettings(ServerSettings):
     """Utterances that may wait; beyond it RESOURCE_EXHAUSTED."""
 
 
-class OpenAIUpstream(_Section):
-    """A server that speaks the OpenAI protocol."""
+EMBEDDED = "embedded"
+"""The model in this process, where an upstream's URL could stand."""
+
+
+class UpstreamSettings(_Section):
+    """What speaks: a server that speaks the OpenAI protocol, or the embedded model."""
 
     url: str = ""
-    """Its base URL, with the /v1. Empty: the embedded model speaks."""
+    """The server's base URL, with the /v1; `embedded` or empty: the embedded model speaks."""
+    name: str = Field(default="", pattern=r"^[A-Za-z0-9._-]{0,64}$")
+    """What it is called in traces, metrics and logs; empty: openai or embedded, and its place in the order where another is called so."""
     model: str = ""
     """The model's name there; empty: the first one that it lists."""
     context_tokens: int = Field(default=0, ge=0)
     """The model's window there, to which the history is cut; 0: unknown, and all of it is sent."""
+    first_delta_timeout_s: PositiveFloat | None = None
+    """From a try at it to its first words; empty: as `llm.first_delta_timeout_s` says."""
     api_key_file: Path | None = None
     """A file that holds the key; read once, at the start."""
     api_key: str = Field(default="", repr=False)
     """The key itself; a file is better, since other processes of the user can read an environment."""
+
+    @property
+    def is_embedded(self) -> bool:
+        """Whether this is the model in this process."""
+        return self.url in ("", EMBEDDED)
 
 
 class PersonaAdapter(_Section):
@@ -183,8 +223,11 @@ class LlmSettings(ServerSettings):
     metrics: HostAndPort | None = "127.0.0.1:9104"
     default_deadline_s: PositiveFloat = 120.0
     max_deadline_s: PositiveFloat = 600.0
-    upstream: OpenAIUpstream = OpenAIUpstream()
-    """The server that speaks, if there is one."""
+    upstream: UpstreamSettings = UpstreamSettings()
+    """What speaks."""
+    fallbacks: tuple[UpstreamSettings, ...] = ()
+    """What speaks, in this order, where the ones before cannot: a list of {url, name, model, context_tokens, first_delta_timeout_s,
+    api_key_file, api_key}; the url `embedded` is the embedded model."""
     model: str = "smollm2-135m-instruct"
     """The embedded model: a name in limbic/models.toml, or the path of a GGUF file."""
     model_sha256: str = ""
@@ -207,7 +250,7 @@ class LlmSettings(ServerSettings):
     connect_timeout_s: PositiveFloat = 2.0
     """For opening a connection to an upstream."""
     first_delta_timeout_s: PositiveFloat = 30.0
-    """From the request to the first words."""
+    """From a try to its first words."""
     idle_timeout_s: PositiveFloat = 15.0
     """Between two deltas."""
     retry_attempts: PositiveInt = 4
@@ -225,13 +268,32 @@ class LlmSettings(ServerSettings):
     circuit_open_s: PositiveFloat = 5.0
     """How long it stays open before a probe."""
 
+    @property
+    def upstreams(self) -> tuple[UpstreamSettings, ...]:
+        """All upstreams, in the order in which they are asked."""
+        return (self.upstream, *self.fallbacks)
+
+    @field_validator("fallbacks")
+    @classmethod
+    def _say_what_they_are(cls, value: tuple[UpstreamSettings, ...]) -> tuple[UpstreamSettings, ...]:
+        if not all(fallback.url for fallback in value):
+            raise ValueError(f"each needs a url; that of the embedded model is {EMBEDDED!r}")
+        return value
+
 
 class GatewaySettings(ServerSettings):
     """The gateway."""
 
     listen: Address = "127.0.0.1:50051"
     http: Address = "127.0.0.1:8080"
-    """Where HTTP listens: health, metrics, telemetry."""
+    """Where HTTP listens: the page, the APIs, health, metrics, telemetry."""
+    keys_file: Path | None = None
+    """The keys of those who may use the gateway, made by `limbic keys create`; empty: nobody needs one, which is allowed on loopback
+    only."""
+    tls_cert: Path | None = None
+    """The certificate (PEM, with its chain) under which users reach gRPC and HTTP; empty: they speak in clear."""
+    tls_key: Path | None = None
+    """Its private key (PEM, without a passphrase); unreadable to others."""
     default_deadline_s: PositiveFloat = 120.0
     max_deadline_s: PositiveFloat = 600.0
     state_target: Address = "127.0.0.1:50052"
@@ -250,6 +312,16 @@ class GatewaySettings(ServerSettings):
     """Kept back from each budget, for answering."""
     max_turns: PositiveInt = 64
     """Turns that may run at once; beyond it RESOURCE_EXHAUSTED."""
+    session_queue: int = Field(default=2, ge=0, le=1_000)
+    """Turns of one session that may wait while another one of it runs; beyond it RESOURCE_EXHAUSTED. 0: none may."""
+    session_wait_ms: int = Field(default=10_000, ge=1, le=600_000)
+    """How long such a turn waits at most."""
+    client_sampling: Literal["expression", "client"] = "expression"
+    """Whose temperature, top_p and penalties count over the OpenAI-compatible API: what the levels set, or what the client sends. Front
+    ends send theirs always. max_tokens, stop and seed are always the client's."""
+    cors_origins: tuple[str, ...] = ()
+    """Origins of front ends in a browser that may call /v1 and /api/classify, such as https://chat.example, besides pages of this machine:
+    a list."""
     history_messages: PositiveInt = 200
     """Earlier messages that are given to the model at most, before its window cuts them further. Of a longer conversation it gets half
     as many or more, so that where they begin stays the same for many turns and need not be computed again each time."""
@@ -259,6 +331,25 @@ class GatewaySettings(ServerSettings):
     """Room on disk for facts that wait for the state engine; beyond it they are refused and counted."""
     log_text: bool = False
     """Whether the feeds and telemetry hold the words said."""
+    explain_readings: bool = True
+    """Whether the head is asked why it read as it did, beside the turn and only where it has time, for telemetry and feeds. A reason quotes
+    the words, so there is none while log_text is off."""
+    feed_max_bytes: int = Field(default=10 * MIB, ge=0)
+    """A feed that has grown to this is rotated; 0: none is written. They are affect_head_raw.jsonl and affect_head_readable.log in the
+    runtime's logs_dir."""
+    feed_files: PositiveInt = 5
+    """How many files there are of a feed, the current one among them; the oldest is removed."""
+    max_watchers: PositiveInt = 64
+    """Streams over HTTP without an end, of telemetry and of states, that may be open at once; beyond it 429."""
+    http_hosts: tuple[str, ...] = ()
+    """Names under which browsers may use the page and its API, besides addresses and localhost: a list. It keeps a site whose name was
+    pointed at this machine out."""
+
+    @model_validator(mode="after")
+    def _certificate_is_whole(self) -> Self:
+        if (self.tls_cert is None) is not (self.tls_key is None):
+            raise ValueError("tls_cert and tls_key belong together: give both, or none")
+        return self
 
 
 class Settings(BaseSettings):

@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Callable, Sequence
 
+from limbic.runtime.exposure import all_doors, refuse_open
 from limbic.supervision import procfs
 from limbic.supervision.health import SERVING, health_of
 from limbic.supervision.ports import taken
@@ -22,6 +23,7 @@ def up(supervisor: Supervisor, say: Say) -> None:
     """Start what does not run yet, wait until all of it is healthy and say what to do next.
 
     Raises:
+        SettingsError: a process would listen where strangers could come in.
         SupervisionError: a port is taken, or a process does not become healthy.
     """
     if supervisor.is_running() and supervisor.started_with_other_settings():
@@ -35,6 +37,7 @@ def up(supervisor: Supervisor, say: Say) -> None:
                 supervisor.start_process(info.name)
     else:
         _end_leftovers(supervisor, say)
+        _warn_of_open_doors(supervisor, say)
         _refuse_taken_ports(supervisor)
         say("Starting the four processes …")
         supervisor.start()
@@ -70,8 +73,10 @@ def run(supervisor: Supervisor, say: Say) -> int:
     that dies and is replaced.
 
     Raises:
+        SettingsError: a process would listen where strangers could come in.
         SupervisionError: a port is taken.
     """
+    _warn_of_open_doors(supervisor, say)
     _refuse_taken_ports(supervisor)
     told = False
     supervisord = supervisor.start_attached()
@@ -100,7 +105,7 @@ def healthy(supervisor: Supervisor, names: Sequence[str], say: Say) -> bool:
         raise SupervisionError(f"there is no process {', '.join(unknown)}; there are {', '.join(known)}")
     serving = True
     for process in (known[name] for name in names or known):
-        health = health_of(process.settings(supervisor.settings).listen, process.service, timeout_s=2.0)
+        health = health_of(process.local(supervisor.settings), process.service, timeout_s=2.0)
         say(f"{process.name:<13} {health}")
         serving = serving and health == SERVING
     return serving
@@ -153,7 +158,7 @@ def next_steps(supervisor: Supervisor) -> str:
 
 def _status_line(supervisor: Supervisor, info: ProcessInfo, say: Say) -> bool:
     process = next(p for p in PROCESSES if p.name == info.name)
-    health = health_of(process.settings(supervisor.settings).listen, process.service, timeout_s=2.0)
+    health = health_of(process.local(supervisor.settings), process.service, timeout_s=2.0)
     listens = ", ".join(a.value for a in addresses(supervisor.settings) if a.process == info.name)
     say(f"{info.name:<13} {info.state:<9} {health:<12} {listens:<32} {info.description}")
     return health == SERVING
@@ -163,6 +168,12 @@ def _end_leftovers(supervisor: Supervisor, say: Say) -> None:
     there = procfs.end(supervisor.data_dir, supervisor.stop_s)
     for member in there:
         say(f"  ended {member.name} (pid {member.pid}), which an earlier supervisord had left behind")
+
+
+def _warn_of_open_doors(supervisor: Supervisor, say: Say) -> None:
+    settings = supervisor.settings
+    for warning in refuse_open(all_doors(settings), settings.runtime):
+        say(f"warning: {warning}")
 
 
 def _refuse_taken_ports(supervisor: Supervisor) -> None:

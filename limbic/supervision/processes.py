@@ -4,8 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
+import limbic
 from limbic.runtime.settings import ServerSettings, Settings
+from limbic.runtime.tls import face_certificates, local_socket
+
+_ROOT = Path(limbic.__file__).resolve().parent.parent
+"""Where relative paths of the settings begin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +33,21 @@ class Process:
         section: ServerSettings = getattr(settings, self.section)
         return section
 
+    def local(self, settings: Settings) -> str:
+        """Return where this user's own checks find it on this host: where it speaks TLS, a Unix socket beside it."""
+        section = self.settings(settings)
+        if face_certificates(settings.runtime, section) is None:
+            return reachable(section.listen)
+        return local_socket(_ROOT / settings.runtime.data_dir, self.name)
+
+
+GATEWAY = Process("gateway", "gateway", "limbic.gateway.v1.GatewayService")
 
 PROCESSES = (
     Process("state-engine", "state", "limbic.state.v1.StateEngineService"),
     Process("affect-head", "affect", "limbic.affect.v1.AffectHeadService"),
     Process("living-llm", "llm", "limbic.llm.v1.LivingLlmService"),
-    Process("gateway", "gateway", "limbic.gateway.v1.GatewayService"),
+    GATEWAY,
 )
 """In the order in which they are started."""
 

@@ -35,11 +35,11 @@ def wait_until_healthy(supervisor: Supervisor, say: Callable[[str], None]) -> No
     while waiting or not gateway_ready:
         now = time.monotonic()
         for process in list(waiting):
-            if health_of(process.settings(settings).listen, process.service, _ANSWER_S) == SERVING:
+            if health_of(process.local(settings), process.service, _ANSWER_S) == SERVING:
                 waiting.remove(process)
                 say(f"  {process.name:<13} serves after {time.monotonic() - started:.1f} s")
         if not waiting:
-            gateway_ready, answer = ready_over_http(settings.gateway.http, _ANSWER_S)
+            gateway_ready, answer = ready_over_http(settings, _ANSWER_S)
         _give_up_if_hopeless(supervisor, [process.name for process in waiting], pids)
         names = ", ".join(process.name for process in waiting) or f"the gateway's /readyz ({answer})"
         if now - started > START_TIMEOUT_S:

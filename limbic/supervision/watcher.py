@@ -16,9 +16,11 @@ from typing import TextIO
 from prometheus_client import Counter, Gauge
 from supervisor import childutils
 
+from limbic.runtime.exposure import refuse_open, watcher_doors
 from limbic.runtime.logs import configure_logging, get_logger
 from limbic.runtime.metrics import serve_metrics
 from limbic.runtime.settings import SettingsError, load_settings
+from limbic.runtime.tls import service_certificates
 from limbic.supervision.processes import ON_FATAL, PROCESSES
 
 STARTS = Counter("limbic_supervised_starts_total", "Starts of a process, tries included.", ["process"])
@@ -98,8 +100,10 @@ def main() -> None:
         count(StateChange(process.name, "UNKNOWN"))
     if runtime.supervision_metrics:
         try:
-            serve_metrics(runtime.supervision_metrics)
-        except OSError as error:
+            for warning in refuse_open(watcher_doors(runtime), runtime):
+                _log.warning("exposed", reason=warning)
+            serve_metrics(runtime.supervision_metrics, service_certificates(runtime))
+        except (SettingsError, OSError) as error:
             _log.error("cannot serve metrics", listen=runtime.supervision_metrics, reason=str(error))
             sys.exit(1)
     supervisord = os.getppid()

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import grpc
 import pytest
@@ -15,6 +18,14 @@ from tests.runtime.scripted_service import ScriptedService
 def loopback(**changes: float) -> ServerSettings:
     """Settings of a server on a free port of loopback."""
     return ServerSettings(listen="127.0.0.1:1").model_copy(update={"listen": "127.0.0.1:0", **changes})
+
+
+@pytest.fixture
+def short_directory() -> Iterator[Path]:
+    """A directory whose path is short enough for Unix sockets."""
+    directory = Path(tempfile.mkdtemp(prefix="limbic-"))
+    yield directory
+    shutil.rmtree(directory)
 
 
 @pytest.fixture
