@@ -304,14 +304,20 @@ class GetModelCardResponse(_message.Message):
     CONTEXT_TURNS_FIELD_NUMBER: _builtins.int
     CONTEXT_TOKENS_FIELD_NUMBER: _builtins.int
     PROVENANCE_JSON_FIELD_NUMBER: _builtins.int
+    CONTEXT_TEXT_TOKENS_FIELD_NUMBER: _builtins.int
+    CONTEXT_TURN_TOKENS_FIELD_NUMBER: _builtins.int
     sha256: _builtins.str
     """SHA-256 of the model file, lower-case hexadecimal."""
     context_turns: _builtins.int
-    """How many earlier turns the head makes use of; more are ignored."""
+    """How many earlier turns the head makes use of, the last ones; 0: none."""
     context_tokens: _builtins.int
     """Tokens the model can take at once; longer texts are truncated and say so."""
     provenance_json: _builtins.str
     """Training data, recipe, hashes and measured quality, as a JSON object."""
+    context_text_tokens: _builtins.int
+    """Words of more tokens than this are read without earlier turns, which would only blur them."""
+    context_turn_tokens: _builtins.int
+    """Earlier turns of more tokens than this are not read."""
     @_builtins.property
     def head(self) -> Global___HeadIdentity:
         """Which head it is."""
@@ -329,10 +335,12 @@ class GetModelCardResponse(_message.Message):
         context_turns: _builtins.int = ...,
         context_tokens: _builtins.int = ...,
         provenance_json: _builtins.str = ...,
+        context_text_tokens: _builtins.int = ...,
+        context_turn_tokens: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["head", b"head"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["context_tokens", b"context_tokens", "context_turns", b"context_turns", "emotions", b"emotions", "head", b"head", "provenance_json", b"provenance_json", "sha256", b"sha256"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["context_text_tokens", b"context_text_tokens", "context_tokens", b"context_tokens", "context_turn_tokens", b"context_turn_tokens", "context_turns", b"context_turns", "emotions", b"emotions", "head", b"head", "provenance_json", b"provenance_json", "sha256", b"sha256"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -380,6 +388,7 @@ class AffectReading(_message.Message):
     HEAD_FIELD_NUMBER: _builtins.int
     LATENCY_FIELD_NUMBER: _builtins.int
     TRUNCATED_FIELD_NUMBER: _builtins.int
+    CONTEXT_TURNS_FIELD_NUMBER: _builtins.int
     valence: _builtins.float
     """Unpleasant (-1) to pleasant (1)."""
     intimacy: _builtins.float
@@ -392,6 +401,8 @@ class AffectReading(_message.Message):
     """Why, in words; empty where no reason was made."""
     truncated: _builtins.bool
     """True if the text did not fit the model's window and its beginning was left out."""
+    context_turns: _builtins.int
+    """Earlier turns that were read beside the words. The head's card says when it does that."""
     @_builtins.property
     def uncertainty(self) -> Global___AxisUncertainty:
         """One standard deviation per axis."""
@@ -421,10 +432,11 @@ class AffectReading(_message.Message):
         head: Global___HeadIdentity | None = ...,
         latency: _duration_pb2.Duration | None = ...,
         truncated: _builtins.bool = ...,
+        context_turns: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["head", b"head", "latency", b"latency", "uncertainty", b"uncertainty"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["confidence", b"confidence", "emotions", b"emotions", "head", b"head", "intimacy", b"intimacy", "latency", b"latency", "reasoning", b"reasoning", "tension", b"tension", "truncated", b"truncated", "uncertainty", b"uncertainty", "valence", b"valence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["confidence", b"confidence", "context_turns", b"context_turns", "emotions", b"emotions", "head", b"head", "intimacy", b"intimacy", "latency", b"latency", "reasoning", b"reasoning", "tension", b"tension", "truncated", b"truncated", "uncertainty", b"uncertainty", "valence", b"valence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -120,6 +120,7 @@ class TurnRequest(_message.Message):
     TEXT_FIELD_NUMBER: _builtins.int
     PERSONA_FIELD_NUMBER: _builtins.int
     OPTIONS_FIELD_NUMBER: _builtins.int
+    OCCURRED_AT_FIELD_NUMBER: _builtins.int
     session_id: _builtins.str
     """1 to 128 of the characters A-Z a-z 0-9 . _ : - or empty: a new session. An unknown one is created."""
     turn_id: _builtins.str
@@ -136,6 +137,12 @@ class TurnRequest(_message.Message):
     def options(self) -> Global___TurnOptions:
         """Wishes for this turn."""
 
+    @_builtins.property
+    def occurred_at(self) -> _timestamp_pb2.Timestamp:
+        """When the words were said, if that was earlier: in the last 366 days, ahead of the gateway's clock by 2 s at most; unset for now.
+        They are felt as of then. The stream's states are those that hold now, and the reply is spoken now.
+        """
+
     def __init__(
         self,
         *,
@@ -145,10 +152,11 @@ class TurnRequest(_message.Message):
         text: _builtins.str = ...,
         persona: _builtins.str = ...,
         options: Global___TurnOptions | None = ...,
+        occurred_at: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_parent_turn_id", b"_parent_turn_id", "options", b"options", "parent_turn_id", b"parent_turn_id"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_parent_turn_id", b"_parent_turn_id", "occurred_at", b"occurred_at", "options", b"options", "parent_turn_id", b"parent_turn_id"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_parent_turn_id", b"_parent_turn_id", "options", b"options", "parent_turn_id", b"parent_turn_id", "persona", b"persona", "session_id", b"session_id", "text", b"text", "turn_id", b"turn_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_parent_turn_id", b"_parent_turn_id", "occurred_at", b"occurred_at", "options", b"options", "parent_turn_id", b"parent_turn_id", "persona", b"persona", "session_id", b"session_id", "text", b"text", "turn_id", b"turn_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__parent_turn_id: _TypeAlias = _typing.Literal["parent_turn_id"]  # noqa: Y015
     _WhichOneofArgType__parent_turn_id: _TypeAlias = _typing.Literal["_parent_turn_id", b"_parent_turn_id"]  # noqa: Y015
@@ -461,7 +469,7 @@ class Stage(_message.Message):
     DEADLINE_FIELD_NUMBER: _builtins.int
     DETAIL_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """admission, check, state, history, affect, record, first_delta, generate or record_reply."""
+    """admission, place, check, state, history, affect, record, first_delta, generate or record_reply."""
     status: Global___StageStatus.ValueType
     """How it ended."""
     detail: _builtins.str
@@ -794,6 +802,88 @@ class WindowStats(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___WindowStats: _TypeAlias = WindowStats  # noqa: Y015
+
+@_typing.final
+class Curve(_message.Message):
+    """How a conversation's levels and moods moved along one path, as the page draws it. Served over HTTP only."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEVELS_FIELD_NUMBER: _builtins.int
+    BASELINES_FIELD_NUMBER: _builtins.int
+    MOODS_FIELD_NUMBER: _builtins.int
+    POINTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def levels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The hormones, in the temperament's order."""
+
+    @_builtins.property
+    def baselines(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Where each of them rests."""
+
+    @_builtins.property
+    def moods(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The moods, in the temperament's order."""
+
+    @_builtins.property
+    def points(self) -> _containers.RepeatedCompositeFieldContainer[Global___CurvePoint]:
+        """The points, in the order of time: closest where something was said."""
+
+    def __init__(
+        self,
+        *,
+        levels: _abc.Iterable[_builtins.str] | None = ...,
+        baselines: _abc.Iterable[_builtins.float] | None = ...,
+        moods: _abc.Iterable[_builtins.str] | None = ...,
+        points: _abc.Iterable[Global___CurvePoint] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["baselines", b"baselines", "levels", b"levels", "moods", b"moods", "points", b"points"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Curve: _TypeAlias = Curve  # noqa: Y015
+
+@_typing.final
+class CurvePoint(_message.Message):
+    """One moment of a curve. Single precision is more than a screen can show."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AT_FIELD_NUMBER: _builtins.int
+    CAUSE_TURN_ID_FIELD_NUMBER: _builtins.int
+    LEVELS_FIELD_NUMBER: _builtins.int
+    MOODS_FIELD_NUMBER: _builtins.int
+    cause_turn_id: _builtins.str
+    """The turn that stands at this moment; empty between turns."""
+    @_builtins.property
+    def at(self) -> _timestamp_pb2.Timestamp:
+        """When."""
+
+    @_builtins.property
+    def levels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Each hormone's level, 0 to 100."""
+
+    @_builtins.property
+    def moods(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Each mood's intensity, -1 to 1."""
+
+    def __init__(
+        self,
+        *,
+        at: _timestamp_pb2.Timestamp | None = ...,
+        cause_turn_id: _builtins.str = ...,
+        levels: _abc.Iterable[_builtins.float] | None = ...,
+        moods: _abc.Iterable[_builtins.float] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "cause_turn_id", b"cause_turn_id", "levels", b"levels", "moods", b"moods"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CurvePoint: _TypeAlias = CurvePoint  # noqa: Y015
 
 @_typing.final
 class BackendStatus(_message.Message):

@@ -32,9 +32,16 @@ class GatewayServiceStub:
     TURN_EXISTS (ALREADY_EXISTS)                         the turn id was used before with other words; the first stand
     SESSION_NOT_FOUND, TURN_NOT_FOUND (NOT_FOUND)
     TOO_MANY_TURNS (RESOURCE_EXHAUSTED, with RetryInfo)  as many turns are running as may
+    SESSION_BUSY (RESOURCE_EXHAUSTED, with RetryInfo)    another turn of the session is running, and this one may not wait any longer
+    KEY_REQUIRED, KEY_UNKNOWN (UNAUTHENTICATED)          a key is asked for, as `authorization: Bearer KEY` in the metadata
+    OPERATOR_ONLY (PERMISSION_DENIED)                    it takes an operator's key
+    KEY_RATE_EXCEEDED (RESOURCE_EXHAUSTED, with RetryInfo)  the key was used too often lately
+    KEY_SESSIONS_EXCEEDED (RESOURCE_EXHAUSTED)           the key holds as many sessions as it may
     SERVER_DRAINING (UNAVAILABLE, with RetryInfo)        the server is going down
     INTERNAL_ERROR (INTERNAL)                            a fault of ours; its error_id stands in the service's log
     and those of limbic.llm.v1, when no reply could be made.
+
+    Where keys are asked for, each has sessions of its own: the same session_id means another conversation under another owner's key.
 
     What is refused as INVALID_ARGUMENT or NOT_FOUND has written nothing. The living LLM is asked beforehand whether it would take persona,
     words and options; only where it cannot be asked in time is the turn begun all the same, and its words stand in the journal if it
@@ -71,9 +78,16 @@ class GatewayServiceServicer:
     TURN_EXISTS (ALREADY_EXISTS)                         the turn id was used before with other words; the first stand
     SESSION_NOT_FOUND, TURN_NOT_FOUND (NOT_FOUND)
     TOO_MANY_TURNS (RESOURCE_EXHAUSTED, with RetryInfo)  as many turns are running as may
+    SESSION_BUSY (RESOURCE_EXHAUSTED, with RetryInfo)    another turn of the session is running, and this one may not wait any longer
+    KEY_REQUIRED, KEY_UNKNOWN (UNAUTHENTICATED)          a key is asked for, as `authorization: Bearer KEY` in the metadata
+    OPERATOR_ONLY (PERMISSION_DENIED)                    it takes an operator's key
+    KEY_RATE_EXCEEDED (RESOURCE_EXHAUSTED, with RetryInfo)  the key was used too often lately
+    KEY_SESSIONS_EXCEEDED (RESOURCE_EXHAUSTED)           the key holds as many sessions as it may
     SERVER_DRAINING (UNAVAILABLE, with RetryInfo)        the server is going down
     INTERNAL_ERROR (INTERNAL)                            a fault of ours; its error_id stands in the service's log
     and those of limbic.llm.v1, when no reply could be made.
+
+    Where keys are asked for, each has sessions of its own: the same session_id means another conversation under another owner's key.
 
     What is refused as INVALID_ARGUMENT or NOT_FOUND has written nothing. The living LLM is asked beforehand whether it would take persona,
     words and options; only where it cannot be asked in time is the turn begun all the same, and its words stand in the journal if it
@@ -134,9 +148,16 @@ class GatewayService:
     TURN_EXISTS (ALREADY_EXISTS)                         the turn id was used before with other words; the first stand
     SESSION_NOT_FOUND, TURN_NOT_FOUND (NOT_FOUND)
     TOO_MANY_TURNS (RESOURCE_EXHAUSTED, with RetryInfo)  as many turns are running as may
+    SESSION_BUSY (RESOURCE_EXHAUSTED, with RetryInfo)    another turn of the session is running, and this one may not wait any longer
+    KEY_REQUIRED, KEY_UNKNOWN (UNAUTHENTICATED)          a key is asked for, as `authorization: Bearer KEY` in the metadata
+    OPERATOR_ONLY (PERMISSION_DENIED)                    it takes an operator's key
+    KEY_RATE_EXCEEDED (RESOURCE_EXHAUSTED, with RetryInfo)  the key was used too often lately
+    KEY_SESSIONS_EXCEEDED (RESOURCE_EXHAUSTED)           the key holds as many sessions as it may
     SERVER_DRAINING (UNAVAILABLE, with RetryInfo)        the server is going down
     INTERNAL_ERROR (INTERNAL)                            a fault of ours; its error_id stands in the service's log
     and those of limbic.llm.v1, when no reply could be made.
+
+    Where keys are asked for, each has sessions of its own: the same session_id means another conversation under another owner's key.
 
     What is refused as INVALID_ARGUMENT or NOT_FOUND has written nothing. The living LLM is asked beforehand whether it would take persona,
     words and options; only where it cannot be asked in time is the turn begun all the same, and its words stand in the journal if it

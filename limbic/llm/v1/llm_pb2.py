@@ -26,7 +26,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from limbic.state.v1 import state_pb2 as limbic_dot_state_dot_v1_dot_state__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17limbic/llm/v1/llm.proto\x12\rlimbic.llm.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1blimbic/state/v1/state.proto\"\xba\x01\n\x0fGenerateRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x0f\n\x07persona\x18\x02 \x01(\t\x12(\n\x08messages\x18\x03 \x03(\x0b\x32\x16.limbic.llm.v1.Message\x12-\n\nexpression\x18\x04 \x01(\x0b\x32\x19.limbic.llm.v1.Expression\x12)\n\x08sampling\x18\x05 \x01(\x0b\x32\x17.limbic.llm.v1.Sampling\"<\n\x07Message\x12#\n\x04role\x18\x01 \x01(\x0e\x32\x15.limbic.state.v1.Role\x12\x0c\n\x04text\x18\x02 \x01(\t\"i\n\nExpression\x12&\n\x06levels\x18\x01 \x03(\x0b\x32\x16.limbic.state.v1.Level\x12$\n\x05moods\x18\x02 \x03(\x0b\x32\x15.limbic.state.v1.Mood\x12\r\n\x05style\x18\x03 \x01(\t\"\x8e\x02\n\x08Sampling\x12\x18\n\x0btemperature\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x12\n\x05top_p\x18\x02 \x01(\x01H\x01\x88\x01\x01\x12\x1e\n\x11\x66requency_penalty\x18\x03 \x01(\x01H\x02\x88\x01\x01\x12\x1d\n\x10presence_penalty\x18\x04 \x01(\x01H\x03\x88\x01\x01\x12\x17\n\nmax_tokens\x18\x05 \x01(\rH\x04\x88\x01\x01\x12\x0c\n\x04stop\x18\x06 \x03(\t\x12\x11\n\x04seed\x18\x07 \x01(\rH\x05\x88\x01\x01\x42\x0e\n\x0c_temperatureB\x08\n\x06_top_pB\x14\n\x12_frequency_penaltyB\x13\n\x11_presence_penaltyB\r\n\x0b_max_tokensB\x07\n\x05_seed\"\x92\x01\n\x10GenerateResponse\x12)\n\x07started\x18\x01 \x01(\x0b\x32\x16.limbic.llm.v1.StartedH\x00\x12%\n\x05\x64\x65lta\x18\x02 \x01(\x0b\x32\x14.limbic.llm.v1.DeltaH\x00\x12#\n\x04\x64one\x18\x03 \x01(\x0b\x32\x13.limbic.llm.v1.DoneH\x00\x42\x07\n\x05\x65vent\"o\n\x07Started\x12\x10\n\x08upstream\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12)\n\x08sampling\x18\x03 \x01(\x0b\x32\x17.limbic.llm.v1.Sampling\x12\x18\n\x10omitted_messages\x18\x04 \x01(\r\"\x15\n\x05\x44\x65lta\x12\x0c\n\x04text\x18\x01 \x01(\t\"\x89\x01\n\x04\x44one\x12\x32\n\rfinish_reason\x18\x01 \x01(\x0e\x32\x1b.limbic.llm.v1.FinishReason\x12#\n\x05usage\x18\x02 \x01(\x0b\x32\x14.limbic.llm.v1.Usage\x12(\n\x08\x61ttempts\x18\x03 \x03(\x0b\x32\x16.limbic.llm.v1.Attempt\"P\n\x05Usage\x12\x15\n\rprompt_tokens\x18\x01 \x01(\r\x12\x15\n\rcached_tokens\x18\x02 \x01(\r\x12\x19\n\x11\x63ompletion_tokens\x18\x03 \x01(\r\"\x9b\x01\n\x07\x41ttempt\x12\x10\n\x08upstream\x18\x01 \x01(\t\x12+\n\x08\x64uration\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x15\n\rfailure_class\x18\x03 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x04 \x01(\t\x12*\n\x07\x62\x61\x63koff\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\"G\n\x14\x43heckGenerateRequest\x12/\n\x07request\x18\x01 \x01(\x0b\x32\x1e.limbic.llm.v1.GenerateRequest\"\x17\n\x15\x43heckGenerateResponse\"\x11\n\x0fGetModelRequest\">\n\x10GetModelResponse\x12*\n\tupstreams\x18\x01 \x03(\x0b\x32\x17.limbic.llm.v1.Upstream\"n\n\x08Upstream\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\r\n\x05model\x18\x03 \x01(\t\x12\x16\n\x0e\x63ontext_tokens\x18\x04 \x01(\r\x12\x0f\n\x07\x63ircuit\x18\x05 \x01(\t\x12\x0e\n\x06sha256\x18\x06 \x01(\t*y\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x16\n\x12\x46INISH_REASON_STOP\x10\x01\x12\x18\n\x14\x46INISH_REASON_LENGTH\x10\x02\x12\x18\n\x14\x46INISH_REASON_FILTER\x10\x03\x32\x96\x02\n\x10LivingLlmService\x12O\n\x08Generate\x12\x1e.limbic.llm.v1.GenerateRequest\x1a\x1f.limbic.llm.v1.GenerateResponse\"\x00\x30\x01\x12_\n\rCheckGenerate\x12#.limbic.llm.v1.CheckGenerateRequest\x1a$.limbic.llm.v1.CheckGenerateResponse\"\x03\x90\x02\x01\x12P\n\x08GetModel\x12\x1e.limbic.llm.v1.GetModelRequest\x1a\x1f.limbic.llm.v1.GetModelResponse\"\x03\x90\x02\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17limbic/llm/v1/llm.proto\x12\rlimbic.llm.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1blimbic/state/v1/state.proto\"\xba\x01\n\x0fGenerateRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x0f\n\x07persona\x18\x02 \x01(\t\x12(\n\x08messages\x18\x03 \x03(\x0b\x32\x16.limbic.llm.v1.Message\x12-\n\nexpression\x18\x04 \x01(\x0b\x32\x19.limbic.llm.v1.Expression\x12)\n\x08sampling\x18\x05 \x01(\x0b\x32\x17.limbic.llm.v1.Sampling\"<\n\x07Message\x12#\n\x04role\x18\x01 \x01(\x0e\x32\x15.limbic.state.v1.Role\x12\x0c\n\x04text\x18\x02 \x01(\t\"i\n\nExpression\x12&\n\x06levels\x18\x01 \x03(\x0b\x32\x16.limbic.state.v1.Level\x12$\n\x05moods\x18\x02 \x03(\x0b\x32\x15.limbic.state.v1.Mood\x12\r\n\x05style\x18\x03 \x01(\t\"\x8e\x02\n\x08Sampling\x12\x18\n\x0btemperature\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x12\n\x05top_p\x18\x02 \x01(\x01H\x01\x88\x01\x01\x12\x1e\n\x11\x66requency_penalty\x18\x03 \x01(\x01H\x02\x88\x01\x01\x12\x1d\n\x10presence_penalty\x18\x04 \x01(\x01H\x03\x88\x01\x01\x12\x17\n\nmax_tokens\x18\x05 \x01(\rH\x04\x88\x01\x01\x12\x0c\n\x04stop\x18\x06 \x03(\t\x12\x11\n\x04seed\x18\x07 \x01(\rH\x05\x88\x01\x01\x42\x0e\n\x0c_temperatureB\x08\n\x06_top_pB\x14\n\x12_frequency_penaltyB\x13\n\x11_presence_penaltyB\r\n\x0b_max_tokensB\x07\n\x05_seed\"\x92\x01\n\x10GenerateResponse\x12)\n\x07started\x18\x01 \x01(\x0b\x32\x16.limbic.llm.v1.StartedH\x00\x12%\n\x05\x64\x65lta\x18\x02 \x01(\x0b\x32\x14.limbic.llm.v1.DeltaH\x00\x12#\n\x04\x64one\x18\x03 \x01(\x0b\x32\x13.limbic.llm.v1.DoneH\x00\x42\x07\n\x05\x65vent\"\x9a\x01\n\x07Started\x12\x10\n\x08upstream\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12)\n\x08sampling\x18\x03 \x01(\x0b\x32\x17.limbic.llm.v1.Sampling\x12\x18\n\x10omitted_messages\x18\x04 \x01(\r\x12)\n\x08\x66\x61llback\x18\x05 \x01(\x0b\x32\x17.limbic.llm.v1.Fallback\"E\n\x08\x46\x61llback\x12\x12\n\ninstead_of\x18\x01 \x01(\t\x12\x15\n\rfailure_class\x18\x02 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x03 \x01(\t\"\x15\n\x05\x44\x65lta\x12\x0c\n\x04text\x18\x01 \x01(\t\"\x89\x01\n\x04\x44one\x12\x32\n\rfinish_reason\x18\x01 \x01(\x0e\x32\x1b.limbic.llm.v1.FinishReason\x12#\n\x05usage\x18\x02 \x01(\x0b\x32\x14.limbic.llm.v1.Usage\x12(\n\x08\x61ttempts\x18\x03 \x03(\x0b\x32\x16.limbic.llm.v1.Attempt\"P\n\x05Usage\x12\x15\n\rprompt_tokens\x18\x01 \x01(\r\x12\x15\n\rcached_tokens\x18\x02 \x01(\r\x12\x19\n\x11\x63ompletion_tokens\x18\x03 \x01(\r\"\x9b\x01\n\x07\x41ttempt\x12\x10\n\x08upstream\x18\x01 \x01(\t\x12+\n\x08\x64uration\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x15\n\rfailure_class\x18\x03 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x04 \x01(\t\x12*\n\x07\x62\x61\x63koff\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\"G\n\x14\x43heckGenerateRequest\x12/\n\x07request\x18\x01 \x01(\x0b\x32\x1e.limbic.llm.v1.GenerateRequest\"\x17\n\x15\x43heckGenerateResponse\"\x11\n\x0fGetModelRequest\">\n\x10GetModelResponse\x12*\n\tupstreams\x18\x01 \x03(\x0b\x32\x17.limbic.llm.v1.Upstream\"n\n\x08Upstream\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\r\n\x05model\x18\x03 \x01(\t\x12\x16\n\x0e\x63ontext_tokens\x18\x04 \x01(\r\x12\x0f\n\x07\x63ircuit\x18\x05 \x01(\t\x12\x0e\n\x06sha256\x18\x06 \x01(\t*y\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x16\n\x12\x46INISH_REASON_STOP\x10\x01\x12\x18\n\x14\x46INISH_REASON_LENGTH\x10\x02\x12\x18\n\x14\x46INISH_REASON_FILTER\x10\x03\x32\x96\x02\n\x10LivingLlmService\x12O\n\x08Generate\x12\x1e.limbic.llm.v1.GenerateRequest\x1a\x1f.limbic.llm.v1.GenerateResponse\"\x00\x30\x01\x12_\n\rCheckGenerate\x12#.limbic.llm.v1.CheckGenerateRequest\x1a$.limbic.llm.v1.CheckGenerateResponse\"\x03\x90\x02\x01\x12P\n\x08GetModel\x12\x1e.limbic.llm.v1.GetModelRequest\x1a\x1f.limbic.llm.v1.GetModelResponse\"\x03\x90\x02\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,8 +37,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LIVINGLLMSERVICE'].methods_by_name['CheckGenerate']._serialized_options = b'\220\002\001'
   _globals['_LIVINGLLMSERVICE'].methods_by_name['GetModel']._loaded_options = None
   _globals['_LIVINGLLMSERVICE'].methods_by_name['GetModel']._serialized_options = b'\220\002\001'
-  _globals['_FINISHREASON']._serialized_start=1692
-  _globals['_FINISHREASON']._serialized_end=1813
+  _globals['_FINISHREASON']._serialized_start=1807
+  _globals['_FINISHREASON']._serialized_end=1928
   _globals['_GENERATEREQUEST']._serialized_start=104
   _globals['_GENERATEREQUEST']._serialized_end=290
   _globals['_MESSAGE']._serialized_start=292
@@ -49,26 +49,28 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SAMPLING']._serialized_end=732
   _globals['_GENERATERESPONSE']._serialized_start=735
   _globals['_GENERATERESPONSE']._serialized_end=881
-  _globals['_STARTED']._serialized_start=883
-  _globals['_STARTED']._serialized_end=994
-  _globals['_DELTA']._serialized_start=996
-  _globals['_DELTA']._serialized_end=1017
-  _globals['_DONE']._serialized_start=1020
-  _globals['_DONE']._serialized_end=1157
-  _globals['_USAGE']._serialized_start=1159
-  _globals['_USAGE']._serialized_end=1239
-  _globals['_ATTEMPT']._serialized_start=1242
-  _globals['_ATTEMPT']._serialized_end=1397
-  _globals['_CHECKGENERATEREQUEST']._serialized_start=1399
-  _globals['_CHECKGENERATEREQUEST']._serialized_end=1470
-  _globals['_CHECKGENERATERESPONSE']._serialized_start=1472
-  _globals['_CHECKGENERATERESPONSE']._serialized_end=1495
-  _globals['_GETMODELREQUEST']._serialized_start=1497
-  _globals['_GETMODELREQUEST']._serialized_end=1514
-  _globals['_GETMODELRESPONSE']._serialized_start=1516
-  _globals['_GETMODELRESPONSE']._serialized_end=1578
-  _globals['_UPSTREAM']._serialized_start=1580
-  _globals['_UPSTREAM']._serialized_end=1690
-  _globals['_LIVINGLLMSERVICE']._serialized_start=1816
-  _globals['_LIVINGLLMSERVICE']._serialized_end=2094
+  _globals['_STARTED']._serialized_start=884
+  _globals['_STARTED']._serialized_end=1038
+  _globals['_FALLBACK']._serialized_start=1040
+  _globals['_FALLBACK']._serialized_end=1109
+  _globals['_DELTA']._serialized_start=1111
+  _globals['_DELTA']._serialized_end=1132
+  _globals['_DONE']._serialized_start=1135
+  _globals['_DONE']._serialized_end=1272
+  _globals['_USAGE']._serialized_start=1274
+  _globals['_USAGE']._serialized_end=1354
+  _globals['_ATTEMPT']._serialized_start=1357
+  _globals['_ATTEMPT']._serialized_end=1512
+  _globals['_CHECKGENERATEREQUEST']._serialized_start=1514
+  _globals['_CHECKGENERATEREQUEST']._serialized_end=1585
+  _globals['_CHECKGENERATERESPONSE']._serialized_start=1587
+  _globals['_CHECKGENERATERESPONSE']._serialized_end=1610
+  _globals['_GETMODELREQUEST']._serialized_start=1612
+  _globals['_GETMODELREQUEST']._serialized_end=1629
+  _globals['_GETMODELRESPONSE']._serialized_start=1631
+  _globals['_GETMODELRESPONSE']._serialized_end=1693
+  _globals['_UPSTREAM']._serialized_start=1695
+  _globals['_UPSTREAM']._serialized_end=1805
+  _globals['_LIVINGLLMSERVICE']._serialized_start=1931
+  _globals['_LIVINGLLMSERVICE']._serialized_end=2209
 # @@protoc_insertion_point(module_scope)

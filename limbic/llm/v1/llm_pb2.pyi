@@ -272,6 +272,7 @@ class Started(_message.Message):
     MODEL_FIELD_NUMBER: _builtins.int
     SAMPLING_FIELD_NUMBER: _builtins.int
     OMITTED_MESSAGES_FIELD_NUMBER: _builtins.int
+    FALLBACK_FIELD_NUMBER: _builtins.int
     upstream: _builtins.str
     """Its configured name."""
     model: _builtins.str
@@ -282,6 +283,10 @@ class Started(_message.Message):
     def sampling(self) -> Global___Sampling:
         """The sampling that is in force."""
 
+    @_builtins.property
+    def fallback(self) -> Global___Fallback:
+        """Why it is not the first upstream that speaks; unset where it is."""
+
     def __init__(
         self,
         *,
@@ -289,14 +294,45 @@ class Started(_message.Message):
         model: _builtins.str = ...,
         sampling: Global___Sampling | None = ...,
         omitted_messages: _builtins.int = ...,
+        fallback: Global___Fallback | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["sampling", b"sampling"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["fallback", b"fallback", "sampling", b"sampling"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "omitted_messages", b"omitted_messages", "sampling", b"sampling", "upstream", b"upstream"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fallback", b"fallback", "model", b"model", "omitted_messages", b"omitted_messages", "sampling", b"sampling", "upstream", b"upstream"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Started: _TypeAlias = Started  # noqa: Y015
+
+@_typing.final
+class Fallback(_message.Message):
+    """Why another upstream than the first one speaks."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INSTEAD_OF_FIELD_NUMBER: _builtins.int
+    FAILURE_CLASS_FIELD_NUMBER: _builtins.int
+    DETAIL_FIELD_NUMBER: _builtins.int
+    instead_of: _builtins.str
+    """The first upstream's configured name."""
+    failure_class: _builtins.str
+    """What it failed of: transient, overloaded, rejected or invalid."""
+    detail: _builtins.str
+    """What happened, in a few words without the upstream's own text."""
+    def __init__(
+        self,
+        *,
+        instead_of: _builtins.str = ...,
+        failure_class: _builtins.str = ...,
+        detail: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["detail", b"detail", "failure_class", b"failure_class", "instead_of", b"instead_of"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Fallback: _TypeAlias = Fallback  # noqa: Y015
 
 @_typing.final
 class Delta(_message.Message):

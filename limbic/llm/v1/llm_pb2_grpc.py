@@ -30,9 +30,10 @@ class LivingLlmServiceStub:
 
     Besides BadRequest details on INVALID_ARGUMENT, errors carry an ErrorInfo of domain "limbic" whose metadata holds the failure
     class ("failureClass": transient, overloaded, rejected, invalid or cut) and one of these reasons:
+    With several upstreams they tell of the one whose failure can pass soonest.
     UPSTREAM_UNAVAILABLE (UNAVAILABLE, with RetryInfo)        no upstream could be reached, or each circuit is open
     UPSTREAM_OVERLOADED (RESOURCE_EXHAUSTED, with RetryInfo)  the upstream, or our own queue, has no room
-    UPSTREAM_REJECTED (FAILED_PRECONDITION)                   the upstream refused: key, model name, quota
+    UPSTREAM_REJECTED (FAILED_PRECONDITION)                   the upstream refused: key, model name, quota, the request itself
     UPSTREAM_INVALID (INTERNAL)                               the upstream answered what is no answer
     UPSTREAM_TIMEOUT (DEADLINE_EXCEEDED)                      no delta came in time
     GENERATION_CUT (ABORTED)                                  the stream broke off after its first delta
@@ -70,9 +71,10 @@ class LivingLlmServiceServicer:
 
     Besides BadRequest details on INVALID_ARGUMENT, errors carry an ErrorInfo of domain "limbic" whose metadata holds the failure
     class ("failureClass": transient, overloaded, rejected, invalid or cut) and one of these reasons:
+    With several upstreams they tell of the one whose failure can pass soonest.
     UPSTREAM_UNAVAILABLE (UNAVAILABLE, with RetryInfo)        no upstream could be reached, or each circuit is open
     UPSTREAM_OVERLOADED (RESOURCE_EXHAUSTED, with RetryInfo)  the upstream, or our own queue, has no room
-    UPSTREAM_REJECTED (FAILED_PRECONDITION)                   the upstream refused: key, model name, quota
+    UPSTREAM_REJECTED (FAILED_PRECONDITION)                   the upstream refused: key, model name, quota, the request itself
     UPSTREAM_INVALID (INTERNAL)                               the upstream answered what is no answer
     UPSTREAM_TIMEOUT (DEADLINE_EXCEEDED)                      no delta came in time
     GENERATION_CUT (ABORTED)                                  the stream broke off after its first delta
@@ -135,9 +137,10 @@ class LivingLlmService:
 
     Besides BadRequest details on INVALID_ARGUMENT, errors carry an ErrorInfo of domain "limbic" whose metadata holds the failure
     class ("failureClass": transient, overloaded, rejected, invalid or cut) and one of these reasons:
+    With several upstreams they tell of the one whose failure can pass soonest.
     UPSTREAM_UNAVAILABLE (UNAVAILABLE, with RetryInfo)        no upstream could be reached, or each circuit is open
     UPSTREAM_OVERLOADED (RESOURCE_EXHAUSTED, with RetryInfo)  the upstream, or our own queue, has no room
-    UPSTREAM_REJECTED (FAILED_PRECONDITION)                   the upstream refused: key, model name, quota
+    UPSTREAM_REJECTED (FAILED_PRECONDITION)                   the upstream refused: key, model name, quota, the request itself
     UPSTREAM_INVALID (INTERNAL)                               the upstream answered what is no answer
     UPSTREAM_TIMEOUT (DEADLINE_EXCEEDED)                      no delta came in time
     GENERATION_CUT (ABORTED)                                  the stream broke off after its first delta

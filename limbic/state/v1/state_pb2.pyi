@@ -583,6 +583,62 @@ class RecordTurnResponse(_message.Message):
 Global___RecordTurnResponse: _TypeAlias = RecordTurnResponse  # noqa: Y015
 
 @_typing.final
+class RecordTurnsRequest(_message.Message):
+    """A request to record several turns."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSION_ID_FIELD_NUMBER: _builtins.int
+    TURNS_FIELD_NUMBER: _builtins.int
+    session_id: _builtins.str
+    """The conversation."""
+    @_builtins.property
+    def turns(self) -> _containers.RepeatedCompositeFieldContainer[Global___RecordTurnRequest]:
+        """The turns, 1 to 1,000 of them, each behind its parent. Each names its parent, and no session or this one."""
+
+    def __init__(
+        self,
+        *,
+        session_id: _builtins.str = ...,
+        turns: _abc.Iterable[Global___RecordTurnRequest] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["session_id", b"session_id", "turns", b"turns"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecordTurnsRequest: _TypeAlias = RecordTurnsRequest  # noqa: Y015
+
+@_typing.final
+class RecordTurnsResponse(_message.Message):
+    """What recording them led to."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATE_FIELD_NUMBER: _builtins.int
+    RECORDED_FIELD_NUMBER: _builtins.int
+    recorded: _builtins.int
+    """How many of the turns were new."""
+    @_builtins.property
+    def state(self) -> Global___State:
+        """The state at the last of them, now."""
+
+    def __init__(
+        self,
+        *,
+        state: Global___State | None = ...,
+        recorded: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["state", b"state"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["recorded", b"recorded", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecordTurnsResponse: _TypeAlias = RecordTurnsResponse  # noqa: Y015
+
+@_typing.final
 class AddStimulusRequest(_message.Message):
     """A request to add a stimulus."""
 
@@ -1124,6 +1180,7 @@ class ReplayRequest(_message.Message):
     READINGS_FIELD_NUMBER: _builtins.int
     INTERVAL_FIELD_NUMBER: _builtins.int
     TEMPERAMENT_TEXT_FIELD_NUMBER: _builtins.int
+    MOMENTS_FIELD_NUMBER: _builtins.int
     session_id: _builtins.str
     """The conversation."""
     turn_id: _builtins.str
@@ -1140,6 +1197,12 @@ class ReplayRequest(_message.Message):
     def interval(self) -> _duration_pb2.Duration:
         """Distance of the points between facts, at least 1 s; unset for points at facts only. At most 100,000 such points."""
 
+    @_builtins.property
+    def moments(self) -> _containers.RepeatedCompositeFieldContainer[_timestamp_pb2.Timestamp]:
+        """If set, points at these moments and no others, not even at facts. They ascend and have come already; at most 10,000.
+        Together with an interval they are refused.
+        """
+
     def __init__(
         self,
         *,
@@ -1149,10 +1212,11 @@ class ReplayRequest(_message.Message):
         readings: _abc.Iterable[Global___Stimulus] | None = ...,
         interval: _duration_pb2.Duration | None = ...,
         temperament_text: _builtins.str = ...,
+        moments: _abc.Iterable[_timestamp_pb2.Timestamp] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["interval", b"interval"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["interval", b"interval", "readings", b"readings", "session_id", b"session_id", "temperament", b"temperament", "temperament_text", b"temperament_text", "turn_id", b"turn_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["interval", b"interval", "moments", b"moments", "readings", b"readings", "session_id", b"session_id", "temperament", b"temperament", "temperament_text", b"temperament_text", "turn_id", b"turn_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

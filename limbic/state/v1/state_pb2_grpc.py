@@ -62,6 +62,11 @@ class StateEngineServiceStub:
                 request_serializer=limbic_dot_state_dot_v1_dot_state__pb2.RecordTurnRequest.SerializeToString,
                 response_deserializer=limbic_dot_state_dot_v1_dot_state__pb2.RecordTurnResponse.FromString,
                 _registered_method=True)
+        self.RecordTurns = channel.unary_unary(
+                '/limbic.state.v1.StateEngineService/RecordTurns',
+                request_serializer=limbic_dot_state_dot_v1_dot_state__pb2.RecordTurnsRequest.SerializeToString,
+                response_deserializer=limbic_dot_state_dot_v1_dot_state__pb2.RecordTurnsResponse.FromString,
+                _registered_method=True)
         self.AddStimulus = channel.unary_unary(
                 '/limbic.state.v1.StateEngineService/AddStimulus',
                 request_serializer=limbic_dot_state_dot_v1_dot_state__pb2.AddStimulusRequest.SerializeToString,
@@ -161,6 +166,14 @@ class StateEngineServiceServicer:
 
     def RecordTurn(self, request, context):
         """Records that something was said, with what it made felt if that is known already. Idempotent by turn_id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RecordTurns(self, request, context):
+        """Records several turns of one session in one step: all of them or, where one cannot be recorded, none. For a conversation that took
+        place elsewhere, or a branch that takes what was said along. What of it is recorded already is passed over. Idempotent by the ids.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -281,6 +294,11 @@ def add_StateEngineServiceServicer_to_server(servicer, server):
                     servicer.RecordTurn,
                     request_deserializer=limbic_dot_state_dot_v1_dot_state__pb2.RecordTurnRequest.FromString,
                     response_serializer=limbic_dot_state_dot_v1_dot_state__pb2.RecordTurnResponse.SerializeToString,
+            ),
+            'RecordTurns': grpc.unary_unary_rpc_method_handler(
+                    servicer.RecordTurns,
+                    request_deserializer=limbic_dot_state_dot_v1_dot_state__pb2.RecordTurnsRequest.FromString,
+                    response_serializer=limbic_dot_state_dot_v1_dot_state__pb2.RecordTurnsResponse.SerializeToString,
             ),
             'AddStimulus': grpc.unary_unary_rpc_method_handler(
                     servicer.AddStimulus,
@@ -442,6 +460,33 @@ class StateEngineService:
             '/limbic.state.v1.StateEngineService/RecordTurn',
             limbic_dot_state_dot_v1_dot_state__pb2.RecordTurnRequest.SerializeToString,
             limbic_dot_state_dot_v1_dot_state__pb2.RecordTurnResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RecordTurns(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/limbic.state.v1.StateEngineService/RecordTurns',
+            limbic_dot_state_dot_v1_dot_state__pb2.RecordTurnsRequest.SerializeToString,
+            limbic_dot_state_dot_v1_dot_state__pb2.RecordTurnsResponse.FromString,
             options,
             channel_credentials,
             insecure,

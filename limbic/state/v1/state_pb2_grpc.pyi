@@ -52,6 +52,10 @@ class StateEngineServiceStub:
     """Reads the state at a turn and a moment; by default at the tip, now."""
     RecordTurn: _grpc.UnaryUnaryMultiCallable[_state_pb2.RecordTurnRequest, _state_pb2.RecordTurnResponse]
     """Records that something was said, with what it made felt if that is known already. Idempotent by turn_id."""
+    RecordTurns: _grpc.UnaryUnaryMultiCallable[_state_pb2.RecordTurnsRequest, _state_pb2.RecordTurnsResponse]
+    """Records several turns of one session in one step: all of them or, where one cannot be recorded, none. For a conversation that took
+    place elsewhere, or a branch that takes what was said along. What of it is recorded already is passed over. Idempotent by the ids.
+    """
     AddStimulus: _grpc.UnaryUnaryMultiCallable[_state_pb2.AddStimulusRequest, _state_pb2.AddStimulusResponse]
     """Adds a stimulus to a turn, however late. Idempotent by stimulus_id."""
     RetractStimulus: _grpc.UnaryUnaryMultiCallable[_state_pb2.RetractStimulusRequest, _state_pb2.RetractStimulusResponse]
@@ -116,6 +120,10 @@ class StateEngineServiceAsyncStub(StateEngineServiceStub):
     """Reads the state at a turn and a moment; by default at the tip, now."""
     RecordTurn: _aio.UnaryUnaryMultiCallable[_state_pb2.RecordTurnRequest, _state_pb2.RecordTurnResponse]  # type: ignore[assignment]
     """Records that something was said, with what it made felt if that is known already. Idempotent by turn_id."""
+    RecordTurns: _aio.UnaryUnaryMultiCallable[_state_pb2.RecordTurnsRequest, _state_pb2.RecordTurnsResponse]  # type: ignore[assignment]
+    """Records several turns of one session in one step: all of them or, where one cannot be recorded, none. For a conversation that took
+    place elsewhere, or a branch that takes what was said along. What of it is recorded already is passed over. Idempotent by the ids.
+    """
     AddStimulus: _aio.UnaryUnaryMultiCallable[_state_pb2.AddStimulusRequest, _state_pb2.AddStimulusResponse]  # type: ignore[assignment]
     """Adds a stimulus to a turn, however late. Idempotent by stimulus_id."""
     RetractStimulus: _aio.UnaryUnaryMultiCallable[_state_pb2.RetractStimulusRequest, _state_pb2.RetractStimulusResponse]  # type: ignore[assignment]
@@ -192,6 +200,15 @@ class StateEngineServiceServicer:
         context: _ServicerContext,
     ) -> _typing.Union[_state_pb2.RecordTurnResponse, _abc.Awaitable[_state_pb2.RecordTurnResponse]]:
         """Records that something was said, with what it made felt if that is known already. Idempotent by turn_id."""
+
+    def RecordTurns(
+        self,
+        request: _state_pb2.RecordTurnsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_state_pb2.RecordTurnsResponse, _abc.Awaitable[_state_pb2.RecordTurnsResponse]]:
+        """Records several turns of one session in one step: all of them or, where one cannot be recorded, none. For a conversation that took
+        place elsewhere, or a branch that takes what was said along. What of it is recorded already is passed over. Idempotent by the ids.
+        """
 
     def AddStimulus(
         self,
