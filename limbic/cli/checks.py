@@ -4,54 +4,43 @@ from __future__ import annotations
 
 import os
 import shutil
+import ssl
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 
+from limbic.cli.check import ANSWER_S, Check
+from limbic.cli.checks_agreement import contracts, database
+from limbic.cli.checks_baselines import baselines
+from limbic.cli.checks_feeds import feeds
 from limbic.runtime.models import ModelFileError, find_model
 from limbic.runtime.settings import Settings
+from limbic.runtime.tls import client_context, face_certificates, read_secret, service_certificates
 from limbic.supervision import procfs
 from limbic.supervision.health import SERVING, UNREACHABLE, health_of, ready_over_http
 from limbic.supervision.ports import is_free
-from limbic.supervision.processes import PROCESSES, addresses, reachable
+from limbic.supervision.processes import PROCESSES, Address, addresses, reachable
 from limbic.supervision.supervisor import ROOT, Supervisor
 
-ANSWER_S = 2.0
 MIN_FREE_BYTES = 512 * 1024 * 1024
 """Below this much free disk the journal is in danger."""
 
 _SQLITE = "sqlite:///"
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
-    """What one check found.
-
-    Attributes:
-        name: what was checked.
-        ok: whether it is as it should be.
-        detail: what was found.
-        remedy: what to do; empty where it is well.
-    """
-
-    name: str
-    ok: bool
-    detail: str
-    remedy: str = ""
-
-
 def all_checks(settings: Settings) -> Iterator[Check]:
     """Yield every check's result, as each is done."""
     found = list(services(settings))
     yield from found
-    yield from http_surface(
-        settings, [process.name for process, check in zip(PROCESSES, found, strict=True) if check.ok]
-    )
+    serving = [process.name for process, check in zip(PROCESSES, found, strict=True) if check.ok]
+    yield from contracts(settings, serving)
+    yield from http_surface(settings, serving)
     yield from models(settings)
     yield from journal(settings)
+    yield from feeds(settings)
+    yield from baselines(settings)
     yield disk(settings)
 
 
@@ -60,7 +49,7 @@ def services(settings: Settings) -> Iterator[Check]:
     ours = {member.name for member in procfs.members(Supervisor(settings).data_dir)}
     for process in PROCESSES:
         listen = process.settings(settings).listen
-        health = health_of(listen, process.service, ANSWER_S)
+        health = health_of(process.local(settings), process.service, ANSWER_S)
         name = f"service {process.name}"
         if health == SERVING:
             yield Check(name, True, f"serving at {listen}")
@@ -84,25 +73,45 @@ def services(settings: Settings) -> Iterator[Check]:
 
 def http_surface(settings: Settings, serving: list[str]) -> Iterator[Check]:
     """Ask the gateway's `/readyz`, and `/metrics` of the processes that serve."""
-    ready, said = ready_over_http(settings.gateway.http, ANSWER_S)
+    ready, said = ready_over_http(settings, ANSWER_S)
     remedy = "" if ready else "`make status` shows which part is missing; `make logs` says why"
     yield Check("HTTP /readyz", ready, f"{said} at {settings.gateway.http}", remedy)
     for address in addresses(settings):
         if address.process in serving and address.setting.endswith(("__METRICS", "__HTTP")):
-            try:
-                with httpx.Client(trust_env=False, timeout=ANSWER_S) as client:
-                    answer = client.get(f"http://{reachable(address.value)}/metrics")
-                fine, said = answer.status_code == httpx.codes.OK, f"HTTP {answer.status_code}"
-            except httpx.HTTPError as error:
-                fine, said = False, f"no answer ({type(error).__name__})"
+            fine, said = _metrics(settings, address)
             remedy = "" if fine else f"is {address.process} up, and is {address.setting} what it was started with?"
             yield Check(f"metrics {address.process}", fine, f"{said} at {address.value}", remedy)
+
+
+def _metrics(settings: Settings, address: Address) -> tuple[bool, str]:
+    """Ask for a process's metrics, as Prometheus would, and return whether they came and what was said."""
+    on_a_face = address.setting == "LIMBIC_GATEWAY__HTTP"
+    shown = (
+        face_certificates(settings.runtime, settings.gateway) if on_a_face else service_certificates(settings.runtime)
+    )
+    headers = {}
+    if on_a_face and settings.gateway.keys_file is not None:
+        if settings.runtime.gateway_key_file is None:
+            return True, "behind keys, not asked (LIMBIC_RUNTIME__GATEWAY_KEY_FILE)"
+        headers["authorization"] = f"Bearer {read_secret(settings.runtime.gateway_key_file)}"
+    context = ssl.create_default_context() if shown is None or on_a_face else client_context(shown)
+    # It is this host that is asked, by an address; the certificate names it as others know it.
+    context.check_hostname = False
+    if on_a_face:
+        context.verify_mode = ssl.CERT_NONE
+    try:
+        with httpx.Client(trust_env=False, verify=context, timeout=ANSWER_S) as client:
+            scheme = "http" if shown is None else "https"
+            answer = client.get(f"{scheme}://{reachable(address.value)}/metrics", headers=headers)
+    except httpx.HTTPError as error:
+        return False, f"no answer ({type(error).__name__})"
+    return answer.status_code == httpx.codes.OK, f"HTTP {answer.status_code}"
 
 
 def models(settings: Settings) -> Iterator[Check]:
     """Read every model file that is in use and compare it with its SHA-256."""
     wanted = [("affect head", settings.affect.model, settings.affect.model_sha256)]
-    if not settings.llm.upstream.url:
+    if any(upstream.is_embedded for upstream in settings.llm.upstreams):
         wanted.append(("embedded voice", settings.llm.model, settings.llm.model_sha256))
     for name, model, sha256 in wanted:
         try:
@@ -121,7 +130,7 @@ def journal(settings: Settings) -> Iterator[Check]:
     """See whether the journal can be written, and by nobody else."""
     url = settings.state.journal_url
     if not url.startswith(_SQLITE):
-        yield Check("journal", True, f"kept elsewhere ({url.partition(':')[0]})")
+        yield from database(url)
         return
     path = ROOT / url.removeprefix(_SQLITE)
     if not path.parent.is_dir():

@@ -11,7 +11,8 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from limbic.cli.checks import Check, all_checks
+from limbic.cli.check import Check
+from limbic.cli.checks import all_checks
 from limbic.runtime.settings import SettingsError, load_settings
 from limbic.supervision.supervisor import ROOT
 
@@ -44,6 +45,8 @@ def doctor(
 
 def _line(check: Check) -> Text:
     mark = Text("ok  ", style="green") if check.ok else Text("BAD ", style="bold red")
+    if check.ok and check.remedy:
+        mark = Text("warn", style="yellow")
     text = Text.assemble(mark, f"{check.name:<22} {check.detail}")
     if check.remedy:
         text.append(f"\n    → {check.remedy}", style="yellow")

@@ -20,10 +20,11 @@ ANSWER_S = 5.0
 
 
 class Calls:
-    """Typed stubs of a stack's services, and what is often asked of them."""
+    """Typed stubs of a stack's services, and what is often asked of them. `metadata`: what brings a key, where one is asked for."""
 
-    def __init__(self, stack: Stack) -> None:
+    def __init__(self, stack: Stack, metadata: tuple[tuple[str, str], ...] = ()) -> None:
         self._stack = stack
+        self._metadata = metadata
         self._channels = {p.name: open_channel(p.settings(stack.settings).listen) for p in PROCESSES}
         self.gateway: gateway_pb2_grpc.GatewayServiceAsyncStub = gateway_pb2_grpc.GatewayServiceStub(
             self._channels["gateway"]
@@ -47,17 +48,19 @@ class Calls:
             return error.code().name
         return str(health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status))
 
-    async def until_well(self) -> None:
+    async def until_well(self, timeout_s: float = 30.0) -> None:
         """Wait until every process serves and the gateway has seen it."""
 
         async def well() -> bool:
             if any([await self.health(process.name) != "SERVING" for process in PROCESSES]):
                 return False
             request = gateway_pb2.GetTelemetrySnapshotRequest()
-            snapshot = (await self.gateway.GetTelemetrySnapshot(request, timeout=ANSWER_S)).snapshot
+            snapshot = (
+                await self.gateway.GetTelemetrySnapshot(request, timeout=ANSWER_S, metadata=self._metadata)
+            ).snapshot
             return all(backend.serving for backend in snapshot.backends) and not snapshot.spooled_facts
 
-        await eventually("every process serves and nothing waits on disk", well)
+        await eventually("every process serves and nothing waits on disk", well, timeout_s)
 
     async def metric(self, address: str, name: str, **labels: str) -> float:
         """Read a metric's value, summed over the labels that are not named."""

@@ -39,11 +39,16 @@ class Stack:
     def __init__(self, folder: Path, changes: dict[str, dict[str, Any]] | None = None) -> None:
         self.folder = folder
         self.overrides = _own_places(folder)
-        for section, values in (changes or {}).items():
-            self.overrides[section].update(values)
-        self.settings: Settings = load_settings(**self.overrides)
-        self.supervisor = Supervisor(self.settings)
         self._config = folder / "limbic.toml"
+        self.settings: Settings
+        self.configure(changes or {})
+
+    def configure(self, changes: dict[str, dict[str, Any]]) -> None:
+        """Set more settings, before it is started: such as files in its own folder."""
+        for section, values in changes.items():
+            self.overrides[section].update(values)
+        self.settings = load_settings(**self.overrides)
+        self.supervisor = Supervisor(self.settings)
         self._config.write_text(_toml(self.overrides), "utf-8")
 
     @property
@@ -168,9 +173,15 @@ def _own_places(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def _toml(sections: dict[str, dict[str, Any]]) -> str:
-    # Strings, numbers and booleans are written alike in JSON and TOML.
     parts = []
     for section, values in sections.items():
         parts.append(f"[{section}]")
-        parts.extend(f"{key} = {json.dumps(value)}" for key, value in values.items())
+        parts.extend(f"{key} = {_toml_value(value)}" for key, value in values.items())
     return "\n".join(parts) + "\n"
+
+
+def _toml_value(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key} = {_toml_value(inner)}" for key, inner in value.items()) + "}"
+    # Strings, numbers, booleans and lists of them are written alike in JSON and TOML.
+    return json.dumps(value)
