@@ -6,7 +6,7 @@ float32. The file's metadata holds `lora_scale`, alpha over rank.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,8 +75,12 @@ def save_adapter(path: Path, adapter: Adapter) -> None:
     save_file(dict(sorted(tensors.items())), path, metadata={"lora_scale": repr(adapter.scale)})
 
 
-def load_adapter(path: Path) -> Adapter:
+def load_adapter(path: Path, head_tensors: Sequence[str] = HEAD_TENSORS) -> Adapter:
     """Read an adapter.
+
+    Args:
+        path: as `save_adapter` wrote it.
+        head_tensors: the head's tensors that it must hold; a language model's adapter holds none.
 
     Raises:
         ModelError: if the file is missing or is no adapter of this kind.
@@ -87,7 +91,7 @@ def load_adapter(path: Path) -> Adapter:
         with safe_open(path, framework="np") as file:
             scale = float((file.metadata() or {})["lora_scale"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no iterator)
-        head = {name: tensors[name] for name in HEAD_TENSORS}
+        head = {name: tensors[name] for name in head_tensors}
         layers = [name.removesuffix(".lora_a") for name in tensors if name.endswith(".lora_a")]
         lora = {name: (tensors[f"{name}.lora_a"], tensors[f"{name}.lora_b"]) for name in layers}
     except (SafetensorError, KeyError, ValueError) as error:

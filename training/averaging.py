@@ -4,7 +4,8 @@ Runs that start from the same weights (one seed, one base) and are trained with 
 mean of their weights is better than each (Wortsman et al., Model soups, ICML 2022), at the cost of a single head.
 
 The mean of low-rank changes is a low-rank change too: the factors are put side by side, and the scale is divided by
-the number of runs. That number is a power of two, so the scale stays one and the merge exact (`training.merge`).
+the number of runs. That number is a power of two, so the scale stays one and the merge exact (`training.merge`). A run may
+be named twice, to weigh twice as much.
 """
 
 from __future__ import annotations
@@ -37,10 +38,12 @@ def average_adapters(adapters: Sequence[Adapter]) -> Adapter:
         same = other.lora.keys() == first.lora.keys() and other.scale == first.scale
         if not same or any(other.head[name].shape != value.shape for name, value in first.head.items()):
             raise ModelError("The runs do not change the same layers at one scale, so they cannot be averaged.")
+    # A run that is named more than once weighs more, and stands in the file once. Twice a float16 is exact.
+    weighed = {id(adapter): (adapter, sum(other is adapter for other in adapters)) for adapter in adapters}
     lora = {
         name: (
-            np.concatenate([adapter.lora[name][0] for adapter in adapters], axis=0),
-            np.concatenate([adapter.lora[name][1] for adapter in adapters], axis=1),
+            np.concatenate([adapter.lora[name][0] for adapter, _ in weighed.values()], axis=0),
+            np.concatenate([times * adapter.lora[name][1] for adapter, times in weighed.values()], axis=1),
         )
         for name in first.lora
     }
@@ -55,7 +58,7 @@ def average_runs(runs: Sequence[Path], out: Path) -> dict[str, Any]:
     """Write the mean of finished runs to the folder `out`, as a finished run of its own, and return its record.
 
     Its recipe holds what the runs have in common, and what differs as "one / another" in the order of the runs; its
-    data and its curves are those of the last.
+    data and its curves are those of the last, its teachers and starting points a list in the order of the runs.
 
     Raises:
         ModelError: if a run is not finished, or the runs differ in base, seed, or development rows.
@@ -73,7 +76,8 @@ def average_runs(runs: Sequence[Path], out: Path) -> dict[str, Any]:
     }.items():
         if len(values) > 1:
             raise ModelError(f"The runs differ in their {name}, so their mean is nobody's.")
-    adapter = average_adapters([load_adapter(run / ADAPTER_FILE) for run in runs])
+    loaded = {run: load_adapter(run / ADAPTER_FILE) for run in runs}
+    adapter = average_adapters([loaded[run] for run in runs])
     out.mkdir(parents=True, exist_ok=True)
     save_adapter(out / ADAPTER_FILE, adapter)
     last = records[-1]
@@ -83,6 +87,9 @@ def average_runs(runs: Sequence[Path], out: Path) -> dict[str, Any]:
         recipe[key] = _common([record["recipe"].get(key) for record in records])
     rows = {split: _common([record["rows_sha256"][split] for record in records]) for split in last["rows_sha256"]}
     record: dict[str, Any] = last | {"recipe": recipe, "rows_sha256": rows}
+    for key in ("teacher", "start"):
+        if any(given := [record.get(key) for record in records]):
+            record[key] = given
     (out / RUN_FILE).write_text(json.dumps(record, indent=2) + "\n", encoding="ascii")
     return record
 

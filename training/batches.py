@@ -10,7 +10,10 @@ import torch
 from tokenizers import Tokenizer
 
 from training.outputs import AUXILIARY_AXES, AXES, EMOTIONS, XED_LABELS
+from training.ratings import NOBODY, Ratings
 from training.rows import Row
+
+_TARGETS = ("emotions", "axes", "xed", "auxiliary_axes", "teacher_axes")
 
 _POOL_BATCHES = 40
 """Texts are sorted by length within this many batches' worth: little padding, and an order that is still random."""
@@ -32,13 +35,17 @@ class Batch:
     """0 or 1; float32 [rows, 9]."""
     auxiliary_axes: torch.Tensor
     """-1 to 1; float32 [rows, 2]."""
+    teacher_axes: torch.Tensor
+    """A teacher's readings of the axes that nobody rated, -1 to 1; float32 [rows, 3]."""
 
 
 class RowTable:
     """All rows of a split, tokenized once and held as arrays."""
 
-    def __init__(self, rows: Sequence[Row], tokenizer: Tokenizer, max_tokens: int) -> None:
-        """Tokenize `rows` with a tokenizer whose truncation is set to `max_tokens`."""
+    def __init__(
+        self, rows: Sequence[Row], tokenizer: Tokenizer, max_tokens: int, ratings: Ratings | None = None
+    ) -> None:
+        """Tokenize `rows` with a tokenizer whose truncation is set to `max_tokens`, and add a teacher's ratings of them."""
         tokenizer.no_padding()
         tokenizer.enable_truncation(max_tokens)
         self.ids = [encoding.ids for encoding in tokenizer.encode_batch([row.text for row in rows])]
@@ -48,6 +55,7 @@ class RowTable:
         self.xed = _multi_hot([row.xed for row in rows], len(XED_LABELS))
         self.axes = _columns(rows, AXES)
         self.auxiliary_axes = _columns(rows, AUXILIARY_AXES)
+        self.teacher_axes = (ratings or NOBODY).targets(rows)
 
     def batch(self, chosen: np.ndarray) -> Batch:
         """Return the rows with the given indexes as one padded batch."""
@@ -56,7 +64,7 @@ class RowTable:
         for place, index in enumerate(chosen):
             ids[place, : self.lengths[index]] = self.ids[index]
         mask = (np.arange(width) < self.lengths[chosen, None]).astype(np.int64)
-        targets = (getattr(self, name)[chosen] for name in ("emotions", "axes", "xed", "auxiliary_axes"))
+        targets = (getattr(self, name)[chosen] for name in _TARGETS)
         return Batch(torch.from_numpy(ids), torch.from_numpy(mask), *(torch.from_numpy(target) for target in targets))
 
 

@@ -134,6 +134,19 @@ def calibration_error(confidence: Array, right: NDArray[np.bool_]) -> float:
     return sum(gaps) / len(confidence)
 
 
+def calibration_error_debiased(confidence: Array, right: NDArray[np.bool_]) -> float:
+    """Return the root mean square gap over the same bins with the part taken out that chance puts there; 0 if none is left.
+
+    A bin's squared gap is too large by the variance of its share that was right, which that share itself estimates (Kumar,
+    Liang and Ma, Verified Uncertainty Calibration, NeurIPS 2019). Unlike the plain error it does not grow as rows get fewer.
+    """
+    square = sum(
+        rows * ((sure - share) ** 2 - share * (1 - share) / max(1, rows - 1))
+        for sure, share, rows in reliability(confidence, right)
+    )
+    return float(np.sqrt(max(0.0, square / len(confidence))))
+
+
 def calibration_error_of_chance(confidence: Array, draws: int = 200) -> float:
     """Return the calibration error that these confidences would show on so few rows if they were exactly right.
 

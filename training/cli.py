@@ -34,14 +34,20 @@ BaseOption = Annotated[
     ),
 ]
 
+TeacherBaseOption = Annotated[
+    Path, typer.Option("--base", help="The folder of a BERT or MPNet encoder in Hugging Face's form.")
+]
+TeacherOption = Annotated[Path, typer.Option("--run", help="The folder of a teacher's run.")]
+
 DATASET = Path("build/dataset")
-RUN = Path("build/runs/minilm-v2")
+TEACHER = Path("build/runs/teacher")
+RUN = Path("build/runs/minilm-v3")
 MODELS = Path("build/models")
 PROBE_FOLDER = Path(__file__).parent / "probes"
 FAULTS_SHOWN = 20
 RATINGS = Path("build/ratings.jsonl")
 CANDIDATES = Path("build/candidates.jsonl")
-COMMITTED_HEAD = Path(__file__).parent / "heads" / "minilm-v2"
+COMMITTED_HEAD = Path(__file__).parent / "heads" / "minilm-v3"
 
 
 @app.callback()
@@ -96,10 +102,11 @@ def rescore_command(
     key: Annotated[str, typer.Option(envvar="LIMBIC_RATER_KEY", help="The API's key, if it needs one.")] = "",
 ) -> None:
     """Let a language model rate the probes without being shown their archetypes, and compare."""
+    from training.dataset import probe_files_in
     from training.rescore import Rater, agreement, rescore
     from training.sources import PROBES
 
-    rows = [row for path in sorted(folder.glob("*.jsonl")) for row in PROBES.read(path, path.name)][:limit]
+    rows = [row for name, path in probe_files_in(folder).items() for row in PROBES.read(path, name)][:limit]
     typer.echo(agreement(rows, rescore(rows, out, Rater(server, model, key))))
 
 
@@ -110,10 +117,11 @@ def harvest(
     count: Annotated[int, typer.Option(min=1, help="Most candidates.")] = 200,
 ) -> None:
     """Take candidates for labelling from the gateway's raw feed, where the user lets texts be kept."""
+    from training.dataset import probe_files_in
     from training.harvest import choose, read_feed, write_candidates
     from training.sources import PROBES
 
-    known = {row.key for path in PROBE_FOLDER.glob("*.jsonl") for row in PROBES.read(path, path.name)}
+    known = {row.key for name, path in probe_files_in(PROBE_FOLDER).items() for row in PROBES.read(path, name)}
     chosen = choose(read_feed(feed), known, count)
     write_candidates(out, chosen)
     logger.info("%d candidates are in %s; training/probes/GUIDELINES.md says how to label them", len(chosen), out)
@@ -132,6 +140,13 @@ def train(
     ] = None,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 2,
     base: BaseOption = "",
+    ratings: Annotated[
+        Path | None, typer.Option(help="A teacher's ratings (`rate`): soft targets for the axes that nobody rated.")
+    ] = None,
+    start: Annotated[
+        Path | None,
+        typer.Option(help="A finished run of the same rank whose weights to start from, instead of fresh ones."),
+    ] = None,
 ) -> None:
     """Train a head on the base encoder, or on a language model; start again with the same arguments to continue."""
     if base:
@@ -143,7 +158,32 @@ def train(
     from training.recipe import Recipe
     from training.session import train_head
 
-    train_head(data, run, Recipe().with_settings(settings or ()), threads)
+    train_head(data, run, Recipe().with_settings(settings or ()), threads, ratings, start)
+
+
+@app.command("teach")
+def teach_command(
+    base: TeacherBaseOption,
+    data: DatasetOption = DATASET,
+    run: TeacherOption = TEACHER,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="A field of the recipe (training/teacher.py): epochs=4.")
+    ] = None,
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 2,
+) -> None:
+    """Train a larger encoder on the rated rows; start again with the same arguments to continue."""
+    from training.session import teach
+    from training.teacher import RECIPE
+
+    teach(data, run, RECIPE.with_settings(settings or ()), threads, base)
+
+
+@app.command("rate")
+def rate_command(base: TeacherBaseOption, data: DatasetOption = DATASET, run: TeacherOption = TEACHER) -> None:
+    """Let a trained teacher rate the training texts that nobody rated on every axis."""
+    from training.teacher import rate
+
+    logger.info("the ratings are in %s", rate(run, base, data))
 
 
 @app.command()
@@ -165,7 +205,7 @@ def calibrate(
     head_id: Annotated[
         str, typer.Option(help="The head's name in readings and files; the run's folder if left out.")
     ] = "",
-    default_type: TypeOption = "Q4_8",
+    default_type: TypeOption = "Q8_0",
     workers: WorkersOption = 2,
     reason_tokens: Annotated[
         int, typer.Option(min=0, max=64, help="Most tokens of a generative head's reason; 0: it gives none.")

@@ -4,7 +4,7 @@ The folder that `build_dataset` writes holds `train.jsonl`, `dev.jsonl` and `man
 dropped and why, and the SHA-256 of every file, so that a head can say exactly what it learned from).
 
 The published sets keep their published splits, so that a score can be compared with others'. The probes are split by a
-hash of their content.
+hash of their content, but for those in a folder of their own that are all held out.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ SPLITS = ("dev", "train")
 """Development rows are placed first: content seen there never enters training."""
 
 PROBE_FOLDER = Path(__file__).parent / "probes"
+HELD_OUT_FOLDER = "held_out"
+"""In the probes' folder: files of which every row is a development row, written later to measure more sharply."""
 
 CAP_PER_LABEL = 8_000
 """Of GoEmotions' 28 labels only neutral has more rows in training, 13,961 of them, and it is the one that says least."""
@@ -56,11 +58,11 @@ def build_dataset(
         DataError: if a file is missing, or does not read as its set does.
     """
     found = [_check_public(source, data) for source in PUBLIC_SOURCES]
-    probe_files = sorted(probes.glob("*.jsonl"))
+    probe_files = {f"probes/{name}": path for name, path in probe_files_in(probes).items()}
     if not probe_files:
         raise DataError(f"No probes (*.jsonl) in {probes}; they are part of the repository, under training/probes.")
     hashes = {name: file_sha256(path) for files in found for name, path in files.items()}
-    hashes |= {f"probes/{path.name}": file_sha256(path) for path in probe_files}
+    hashes |= {name: file_sha256(path) for name, path in probe_files.items()}
 
     kept: dict[str, dict[str, Row]] = {split: {} for split in SPLITS}
     dropped: dict[str, Counter[str]] = {split: Counter() for split in SPLITS}
@@ -85,6 +87,12 @@ def build_dataset(
         )
     (out / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="ascii")
     return manifest
+
+
+def probe_files_in(folder: Path) -> dict[str, Path]:
+    """Return the probes' files by their names below `folder`, those that are all held out last."""
+    held_out = folder / HELD_OUT_FOLDER
+    return {str(path.relative_to(folder)): path for part in (folder, held_out) for path in sorted(part.glob("*.jsonl"))}
 
 
 def load_dataset(folder: Path) -> Dataset:
@@ -117,16 +125,17 @@ def _check_public(source: Source, data: Path) -> dict[str, Path]:
     return paths
 
 
-def _rows_of(split: str, data: Path, probe_files: list[Path]) -> Iterator[Row]:
+def _rows_of(split: str, data: Path, probe_files: dict[str, Path]) -> Iterator[Row]:
     # Probes come first: where a probe shares its words with a public row, it is sampled as a probe.
-    for path in probe_files:
-        for row in PROBES.read(path, f"probes/{path.name}"):
-            held_out = row.key != "" and int(row.key, 16) % HELD_OUT_SHARE == 0
+    for name, path in probe_files.items():
+        whole_file = path.parent.name == HELD_OUT_FOLDER
+        for row in PROBES.read(path, name):
+            held_out = whole_file or (row.key != "" and int(row.key, 16) % HELD_OUT_SHARE == 0)
             if held_out == (split == "dev"):
                 yield row
     for source in PUBLIC_SOURCES:
-        for name in source.files[split]:
-            yield from source.read(data / name, name)
+        for published in source.files[split]:
+            yield from source.read(data / published, published)
 
 
 def _merge(rows: Iterable[Row], kept: dict[str, Row], taken: dict[str, Row], dropped: Counter[str]) -> None:

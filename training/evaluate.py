@@ -10,7 +10,7 @@ from pathlib import Path
 from training.adapter import ADAPTER_FILE
 from training.base import BASE_NAME, BASE_SHA256, base_folder
 from training.calibration import fit_calibration
-from training.context_pairs import read_pairs, score_context, score_unrelated
+from training.context_pairs import CONTEXT_RULE, read_pairs, score_context, score_unrelated
 from training.dataset import Dataset, load_dataset
 from training.errors import ModelError
 from training.export import assemble
@@ -41,20 +41,26 @@ def calibrate(run: Path, head_id: str, dataset: Path, default_type: WeightType, 
         raise ModelError(f"{run} holds no finished run; `python -m training train` finishes it.")
     record = json.loads(record_file.read_text(encoding="ascii"))
     provenance = {"base": BASE_NAME, "base_sha256": BASE_SHA256, "recipe": record["recipe"]}
-    provenance |= {key: record["data"][key] for key in ("sources", "files_sha256")}
-    provenance["rows_sha256"] = record["rows_sha256"]
+    data = load_dataset(dataset)
+    # A mean of runs names its data after the last of them.
+    same_rows = record["rows_sha256"]["train"].split(" / ")[-1] == data.manifest["rows_sha256"]["train"]
+    seen = data.manifest if same_rows else record["data"]
+    provenance |= {key: seen[key] for key in ("sources", "files_sha256")}
+    # The development rows are those that it is fitted on, which may be more than the run was watched with.
+    provenance["rows_sha256"] = record["rows_sha256"] | {"dev": data.manifest["rows_sha256"]["dev"]}
+    provenance |= {key: record[key] for key in ("teacher", "start") if record.get(key)}
     unfitted = Calibration("none", [0.5] * len(EMOTIONS), [1.0] * len(AXES), [[0.0] * 5] * len(AXES))
     head = Head(
         head_id, BASE_SHA256, file_sha256(run / ADAPTER_FILE), unfitted, provenance, default_type,
-        record["recipe"]["max_tokens"], history=record["history"],
+        record["recipe"]["max_tokens"], context_rule=CONTEXT_RULE, history=record["history"],
     )  # fmt: skip
-    rows = measured_rows(load_dataset(dataset))
+    rows = measured_rows(data)
     model = assemble(run, head, base_folder())
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "head.gguf"
         write_gguf(path, model, default_type)
         scored = score(read_rows_with(path, rows, head.max_tokens, workers), rows)
-    head = replace(head, calibration=fit_calibration(scored, record["rows_sha256"]["dev"]))
+    head = replace(head, calibration=fit_calibration(scored, data.manifest["rows_sha256"]["dev"]))
     save_head(run, head)
     return head
 
@@ -111,10 +117,10 @@ def measured_rows(dataset: Dataset) -> list[Row]:
 
 
 def _context(path: Path, head: Head, data: Dataset) -> dict[str, float]:
-    probes = [row for row in data.dev if row.source == "probes"]
+    rule = head.context_rule or CONTEXT_RULE
     lines = [row.text for row in data.dev if row.source == "xed"]
     with GgufRunner(path, head.max_tokens) as runner:
-        return score_context(runner, read_pairs()) | score_unrelated(runner, probes, lines)
+        return score_context(runner, read_pairs(), rule) | score_unrelated(runner, measured_rows(data), lines, rule)
 
 
 def _rounded(values: dict[str, float]) -> dict[str, float]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from gguf import GGUFValueType, TokenType
 
+from services.affect_head.window import ContextRule
 from training.adapter import ADAPTER_FILE, load_adapter
 from training.base import Geometry, read_geometry
 from training.errors import IntegrityError
@@ -40,6 +41,18 @@ def assemble(folder: Path, head: Head, base_folder: Path) -> GgufModel:
         _model_fields(read_geometry(base_folder)) | _vocabulary_fields(vocabulary) | _affect_fields(head),
         tensors,
     )
+
+
+def assemble_encoder(base_folder: Path) -> GgufModel:
+    """Describe the base alone, as the sentence encoder that it is: no adapter, no head, the mean over its tokens."""
+    fields = _model_fields(read_geometry(base_folder))
+    fields = {key: field for key, field in fields.items() if not key.startswith("bert.classifier.")}
+    fields |= {
+        "general.name": Field.text("all-MiniLM-L6-v2"),
+        "bert.pooling_type": Field.u32(_POOLING_MEAN),
+    }
+    vocabulary = (base_folder / "vocab.txt").read_text(encoding="utf-8").splitlines()
+    return GgufModel("bert", fields | _vocabulary_fields(vocabulary), load_base(base_folder / "model.safetensors"))
 
 
 def _model_fields(sizes: Geometry) -> dict[str, Field]:
@@ -99,10 +112,20 @@ def _affect_fields(head: Head) -> dict[str, Field]:
         "affect.axes": Field.array(list(AXES), GGUFValueType.STRING),
         "affect.axis_activation": Field.text(AXIS_ACTIVATION),
         **calibration_fields(calibration),
-        "affect.context_turns": Field.u32(0),
+        **_context_fields(head.context_rule),
         "affect.max_tokens": Field.u32(head.max_tokens),
         "affect.normalizer": Field.text(NORMALIZER),
         "affect.provenance": Field.text(json.dumps(head.provenance, sort_keys=True, separators=(",", ":"))),
+    }
+
+
+def _context_fields(rule: ContextRule | None) -> dict[str, Field]:
+    if rule is None:
+        return {"affect.context_turns": Field.u32(0)}
+    return {
+        "affect.context_turns": Field.u32(rule.turns),
+        "affect.context_text_tokens": Field.u32(rule.text_tokens),
+        "affect.context_turn_tokens": Field.u32(rule.turn_tokens),
     }
 
 

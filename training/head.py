@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from services.affect_head.window import ContextRule
 from training.errors import ModelError
 from training.gguf_file import WeightType
 from training.outputs import AXES, AXIS_ACTIVATION, EMOTIONS
@@ -57,6 +58,8 @@ class Head:
     """Of the GGUF in each weight type."""
     metrics: dict[str, dict[str, float]] = field(default_factory=dict)
     """Development scores in each weight type, measured through llama.cpp."""
+    context_rule: ContextRule | None = None
+    """When the served head reads an earlier turn beside the words; None: never."""
     context: dict[str, float] = field(default_factory=dict)
     """What earlier turns do to the readings (`training.context_pairs`), at the default type."""
     tokenization: dict[str, int] = field(default_factory=dict)
@@ -91,6 +94,13 @@ def load_head(folder: Path) -> Head:
         for name, wanted in zip(names, expected, strict=True):
             if values.pop(name) != wanted:
                 raise ModelError(f"{path} has another {name} than this version of the code makes.")
-        return Head(**values | {"calibration": Calibration(**values["calibration"])})
+        rule = values.get("context_rule")
+        return Head(
+            **values
+            | {
+                "calibration": Calibration(**values["calibration"]),
+                "context_rule": None if rule is None else ContextRule(**rule),
+            }
+        )
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError(f"{path} does not describe a head: {error}.") from error

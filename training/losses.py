@@ -31,6 +31,9 @@ def loss_terms(outputs: torch.Tensor, batch: Batch, recipe: Recipe) -> dict[str,
         ),
         "xed": _labels(outputs[:, XED_COLUMNS], batch.xed),
         "auxiliary_axes": _squared(torch.tanh(outputs[:, AUXILIARY_COLUMNS]), batch.auxiliary_axes),
+        # Squared, and not the likelihood: how far a teacher's mean is from the student's says nothing of how far people's
+        # ratings are from either, which is what the variances are for.
+        "teacher_axes": _squared(torch.tanh(outputs[:, AXIS_COLUMNS]), batch.teacher_axes),
     }
     return {name: term * recipe.loss_weights[name] / len(outputs) for name, term in terms.items()}
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from training.calibration import (
     calibration_error,
+    calibration_error_debiased,
     calibration_error_of_chance,
     cross_fit_judged,
     judged,
@@ -29,6 +30,7 @@ def measures(scored: Scored, calibration: Calibration) -> dict[str, float]:
         result[f"ece_{name}"] = calibration_error(confidence, right)
         result[f"ece_{name}_cross_fit"] = calibration_error(crossed, right)
         result[f"ece_{name}_chance"] = calibration_error_of_chance(confidence)
+        result[f"ece_{name}_debiased"] = calibration_error_debiased(crossed, right)
         for source in AXIS_SOURCES[name]:
             own = sources == source
             if not own.any():
@@ -36,6 +38,7 @@ def measures(scored: Scored, calibration: Calibration) -> dict[str, float]:
             result[f"ece_{name}_{source}"] = calibration_error(confidence[own], right[own])
             result[f"ece_{name}_{source}_cross_fit"] = calibration_error(crossed[own], right[own])
             result[f"ece_{name}_{source}_chance"] = calibration_error_of_chance(confidence[own])
+            result[f"ece_{name}_{source}_debiased"] = calibration_error_debiased(crossed[own], right[own])
             result[f"{source}_{name}_mean_confidence"] = float(confidence[own].mean())
             result[f"{source}_{name}_within_tolerance"] = float(right[own].mean())
             rated = (scored.sources == source) & ~np.isnan(scored.axes[:, axis])

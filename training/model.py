@@ -11,36 +11,45 @@ import numpy as np
 import torch
 from peft import LoraConfig, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 from torch import nn
-from transformers import BertConfig, BertModel
+from transformers import BertConfig, BertModel, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from training.outputs import EMOTION_COLUMNS, LOG_VARIANCE_COLUMNS, TRAINED
 from training.recipe import Recipe
 
-LORA_TARGETS = ("query", "key", "value", "dense")
-"""Every linear layer of every block: `dense` names the attention's output, the intermediate and the output layer."""
+LORA_TARGETS = {"bert": ("query", "key", "value", "dense"), "mpnet": ("q", "k", "v", "o", "dense")}
+"""By the encoder's kind every linear layer of every block: `dense` names the intermediate and the output layer, and BERT's
+attention output."""
 
 _INITIAL_LOG_VARIANCE = -3.0
 """A deviation of 0.22 in the beginning, about that of the ratings themselves."""
 
 
 class AffectNetwork(nn.Module):  # type: ignore[misc]  # torch is untyped here
-    """A LoRA-adapted BERT and the head on top of it."""
+    """A LoRA-adapted encoder and the head on top of it.
 
-    def __init__(self, encoder: BertModel, recipe: Recipe) -> None:
+    Attributes:
+        exact_evaluation: compute in float32 outside training, whatever the recipe says of training.
+    """
+
+    def __init__(self, encoder: PreTrainedModel, recipe: Recipe) -> None:
         """Put adapters into `encoder` (frozen otherwise) and a new head onto it; draws from torch's generator."""
         super().__init__()
         width = encoder.config.hidden_size
         # No dropout inside the adapters: on a CPU its random numbers alone double a step's time, and the base's own
         # dropout stays on.
         config = LoraConfig(
-            r=recipe.lora_rank, lora_alpha=recipe.lora_alpha, target_modules=list(LORA_TARGETS), bias="none"
+            r=recipe.lora_rank,
+            lora_alpha=recipe.lora_alpha,
+            target_modules=list(LORA_TARGETS[encoder.config.model_type]),
+            bias="none",
         )
         self.encoder = get_peft_model(encoder, config)
         self.dense = nn.Linear(width, width)
         self.output = nn.Linear(width, TRAINED)
         self.dropout = nn.Dropout(recipe.head_dropout)
         self.bfloat16 = recipe.bfloat16
+        self.exact_evaluation = True
         with torch.no_grad():
             self.output.weight.mul_(0.1)
             self.output.bias.zero_()
@@ -48,13 +57,17 @@ class AffectNetwork(nn.Module):  # type: ignore[misc]  # torch is untyped here
 
     def forward(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """Return raw outputs, float32 [rows, TRAINED], for int64 token ids and mask [rows, tokens]."""
-        with torch.autocast(ids.device.type, dtype=torch.bfloat16, enabled=self.bfloat16 and self.training):
+        with torch.autocast(ids.device.type, dtype=torch.bfloat16, enabled=self._low_precision):
             hidden = self.encoder(input_ids=ids, attention_mask=mask).last_hidden_state
         weights = mask.unsqueeze(-1).float()
         pooled = (hidden.float() * weights).sum(1) / weights.sum(1)
         features = torch.tanh(self.dense(self.dropout(pooled)))
         outputs: torch.Tensor = self.output(self.dropout(features))
         return outputs
+
+    @property
+    def _low_precision(self) -> bool:
+        return self.bfloat16 and (self.training or not self.exact_evaluation)
 
     def start_from_frequencies(self, emotions: np.ndarray) -> None:
         """Set the emotion biases to the log-odds of each label among the rated rows, so that training starts there."""

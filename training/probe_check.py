@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from training.context_pairs import PAIRS_FILE, read_pairs
-from training.dataset import PROBE_FOLDER
+from training.dataset import HELD_OUT_FOLDER, PROBE_FOLDER, probe_files_in
 from training.dataset_report import label_correlations
 from training.errors import DataError
 from training.markdown import table
@@ -49,8 +49,8 @@ def check_probes(folder: Path = PROBE_FOLDER, pairs_file: Path = PAIRS_FILE) -> 
     faults: list[str] = []
     rows: list[Row] = []
     relations: Counter[str] = Counter()
-    for path in sorted(folder.glob("*.jsonl")):
-        found = list(PROBES.read(path, path.name))
+    for name, path in probe_files_in(folder).items():
+        found = list(PROBES.read(path, name))
         rows += found
         given = [
             json.loads(line).get("relation", "")
@@ -103,12 +103,16 @@ def _archetypes(rows: list[Row]) -> str:
     lines = []
     for name in sorted({row.archetype or "" for row in rows}):
         own = [row for row in rows if row.archetype == name]
-        held_out = sum(int(row.key or "1", 16) % HELD_OUT_SHARE == 0 for row in own)
+        held_out = sum(_held_out(row) for row in own)
         words = float(np.mean([len(row.text.split()) for row in own]))
         means = [f"{np.mean([getattr(row, axis) for row in own]):+.2f}" for axis in AXES]
         lines.append([name, len(own), held_out, words, *means])
     header = ["archetype", "rows", "held out", "words", *(f"mean {axis}" for axis in AXES)]
     return f"{len(rows)} probes.\n\n" + table(header, lines)
+
+
+def _held_out(row: Row) -> bool:
+    return row.provenance[0].startswith(f"{HELD_OUT_FOLDER}/") or int(row.key or "1", 16) % HELD_OUT_SHARE == 0
 
 
 def _axes(rows: list[Row]) -> str:

@@ -11,21 +11,20 @@ from training.head import HEAD_FILE, PLOT_FILES, REPORT_FILE, SCORES_FILE, load_
 
 MINIMUM = {
     "goemotions_macro_f1": 0.53,
-    "emobank_valence_r": 0.695,
+    "emobank_valence_r": 0.71,
     "question_intimacy_r": 0.83,
-    "probes_valence_auc": 0.83,
+    "probes_valence_auc": 0.85,
     "probes_intimacy_auc": 0.85,
     "probes_tension_auc": 0.85,
 }
-"""What the default type must reach on the development splits. For EmoBank 0.71 is wanted; the gate lies where the first head
-that came near it stands, and so does that of the probes' valence."""
+"""What the default type must reach on the development splits."""
 
-MAXIMUM = {"ece_valence_cross_fit": 0.05}
+MAXIMUM = {"ece_valence_cross_fit": 0.05, "ece_intimacy_cross_fit": 0.05}
 """What it must stay below."""
 
 WORST_CALIBRATION = 0.05
-"""How far an axis's cross-fit calibration error may lie above what chance puts into so few rows: tension is rated for 157
-probes alone, among which confidences that are exactly right show an error of a tenth."""
+"""How far an axis's cross-fit calibration error may lie above what chance puts into so few rows: tension is rated for the
+held-out probes alone, 325 of them, among which confidences that are exactly right show an error of 0.06."""
 CALIBRATED = ("valence", "intimacy", "tension")
 
 WORST_LOSS = 0.005

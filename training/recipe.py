@@ -17,7 +17,7 @@ AnyRecipe = TypeVar("AnyRecipe", bound="DataclassInstance")
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How a head is trained; the defaults are those of the committed head."""
+    """How a head is trained; the defaults are a fresh run's. What the committed head was trained with stands in its provenance."""
 
     seed: int = 17
     """Seeds the initial weights, the dropout and every epoch's order: equal seeds give equal weights."""
@@ -46,9 +46,9 @@ class Recipe:
     """How often an epoch shows each row of a source, on average. The probes are the target domain and few, film
     dialogue only an auxiliary and many."""
     loss_weights: dict[str, float] = field(
-        default_factory=lambda: {"emotions": 10.0, "axes": 2.0, "xed": 2.0, "auxiliary_axes": 2.0}
+        default_factory=lambda: {"emotions": 10.0, "axes": 2.0, "xed": 2.0, "auxiliary_axes": 2.0, "teacher_axes": 2.0}
     )
-    """Chosen so that each target's gradient on a row that carries it is of one size."""
+    """Chosen so that each target's gradient on a row that carries it is of one size; a teacher's ratings, half of that."""
     beta: float = 0.5
     """Of the beta-NLL: 0 is the plain Gaussian likelihood, which neglects what it finds hard; 1 is squared error."""
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from services.affect_head.window import ContextRule
 from training.head import CONFIDENCE_TOLERANCE, PLOT_FILES, REPORT_FILE, SCORES_FILE, Head
 from training.markdown import table
 from training.measures import AXIS_PAIRS, AXIS_SOURCES
@@ -137,14 +138,15 @@ def _confidence(head: Head) -> str:
             means = [
                 values[f"{source}_{axis}_{name}"] if source else "" for name in ("mean_confidence", "within_tolerance")
             ]
-            cells = (values[key], values[f"{key}_cross_fit"], values[f"{key}_chance"])
+            cells = (values[key], *(values[f"{key}_{kind}"] for kind in ("cross_fit", "chance", "debiased")))
             rows.append([axis, source or "all rows", *means, *cells])
     return (
         f"## Confidence\n\nHow likely a reading is within {CONFIDENCE_TOLERANCE} of what people said. ECE is the "
         "expected calibration error over ten bins of equal size; *by chance* is the error that the same confidences "
-        "would show on as few rows if they were exactly right, below which no head can be told from a perfect one.\n\n"
+        "would show on as few rows if they were exactly right, below which no head can be told from a perfect one. "
+        "*Debiased* is the root mean square of the cross-fit gaps with the part of chance taken out (Kumar et al., 2019).\n\n"
         + table(["axis", "rows", "mean confidence", f"within {CONFIDENCE_TOLERANCE}", "ECE", "ECE cross-fit",
-                 "ECE by chance"], rows)
+                 "ECE by chance", "debiased RMS"], rows)
         + "\n\n![Reliability of the confidence](reliability.png)"
     )  # fmt: skip
 
@@ -166,16 +168,28 @@ def _context(head: Head) -> str:
          values[f"{axis}_mae"]]
         for axis in AXES
     ]  # fmt: skip
+    unrelated = [
+        [axis, int(values[f"unrelated_{axis}_rows"]), values[f"unrelated_{axis}_mae_without"],
+         values[f"unrelated_{axis}_mae"]]
+        for axis in AXES
+    ]  # fmt: skip
     return (
-        f"## Context\n\n{int(values['pairs'])} pairs of the same words after two different turns. *Right* is the "
+        f"## Context\n\n{_rule(head.context_rule)}\n\n{int(values['pairs'])} pairs of the same words after two different turns, "
+        f"of which {int(values['pairs_read'])} are short enough to be read with them; the figures are of these. *Right* is the "
         "share of the telling pairs (labels at least 0.4 apart) whose readings differ in the labels' direction when "
         "the turn is given; without it they cannot differ, which is a coin's 0.5.\n\n"
         + table(["axis", "telling pairs", "right", "MAE without context", "MAE with it"], rows)
-        + "\n\nAn earlier turn that has nothing to do with the words, before each held-out probe:\n\n"
-        + table(
-            ["axis", "MAE without context", "MAE with it"],
-            [[axis, values[f"unrelated_{axis}_mae_without"], values[f"unrelated_{axis}_mae"]] for axis in AXES],
-        )
+        + "\n\nA turn that has nothing to do with the words (a line of film dialogue), before each development row that is "
+        "read with one:\n\n" + table(["axis", "rows", "MAE without context", "MAE with it"], unrelated)
+    )
+
+
+def _rule(rule: ContextRule | None) -> str:
+    if rule is None:
+        return "The served head reads no earlier turn."
+    return (
+        f"Words of up to {rule.text_tokens} tokens are read together with the last turn before them, if that has up to "
+        f"{rule.turn_tokens}; all others are read alone. The reading says whether a turn was read."
     )
 
 

@@ -25,12 +25,14 @@ from training.logs import logger
 from training.losses import loss_terms
 from training.model import AffectNetwork
 from training.plots import plot_curves
+from training.ratings import NOBODY, Ratings
 from training.recipe import Recipe
 from training.scoring import score, summary
 
 Progress = Callable[[int, int, float], None]
 """Told after each step: steps done, steps in all, the loss's running mean."""
 
+CHECKPOINT_FILE = "checkpoint.pt"
 _LOG_EVERY_STEPS = 100
 _EVALUATION_ROWS = 64
 
@@ -39,7 +41,14 @@ class Run:
     """One training run in one folder."""
 
     def __init__(
-        self, folder: Path, network: AffectNetwork, recipe: Recipe, dataset: Dataset, tables: dict[str, RowTable]
+        self,
+        folder: Path,
+        network: AffectNetwork,
+        recipe: Recipe,
+        dataset: Dataset,
+        tables: dict[str, RowTable],
+        ratings: Ratings = NOBODY,
+        start: dict[str, str] | None = None,
     ) -> None:
         """Prepare a run.
 
@@ -49,8 +58,11 @@ class Run:
             recipe: every choice of the run.
             dataset: the rows; their hashes are kept with the checkpoint.
             tables: the same rows tokenized, by split name.
+            ratings: the teacher's that are in the tables.
+            start: the run whose weights the network has, if it has a run's: `run` and `adapter_sha256`.
         """
         self.folder, self.network, self.recipe, self.dataset, self.tables = folder, network, recipe, dataset, tables
+        self.ratings, self.start = ratings, start
         folder.mkdir(parents=True, exist_ok=True)
         self.history: list[dict[str, Any]] = []
         train = tables["train"]
@@ -130,7 +142,12 @@ class Run:
         return min((step + 1) / warmup, max(0.0, (self.steps - step) / max(1, self.steps - warmup)))
 
     def _identity(self) -> dict[str, Any]:
-        return {"recipe": self.recipe.as_dict(), "rows_sha256": self.dataset.manifest["rows_sha256"]}
+        identity = {"recipe": self.recipe.as_dict(), "rows_sha256": self.dataset.manifest["rows_sha256"]}
+        if self.ratings.axes:
+            identity["teacher"] = {"id": self.ratings.teacher, "ratings_sha256": self.ratings.sha256}
+        if self.start:
+            identity["start"] = self.start
+        return identity
 
     def _save(self, epochs_done: int) -> None:
         state = {
@@ -143,14 +160,14 @@ class Run:
             "history": self.history,
         }
         # Written beside and renamed, so that an interrupted write leaves the earlier checkpoint whole.
-        scratch = self.folder / "checkpoint.pt.new"
+        scratch = self.folder / f"{CHECKPOINT_FILE}.new"
         torch.save(state, scratch)
-        scratch.replace(self.folder / "checkpoint.pt")
+        scratch.replace(self.folder / CHECKPOINT_FILE)
         (self.folder / "history.json").write_text(json.dumps(self.history, indent=2) + "\n", encoding="ascii")
         plot_curves(self.history, self.folder / "curves.png")
 
     def _restore(self) -> int:
-        path = self.folder / "checkpoint.pt"
+        path = self.folder / CHECKPOINT_FILE
         if not path.is_file():
             return 0
         state = torch.load(path, weights_only=True)

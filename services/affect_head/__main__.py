@@ -24,7 +24,7 @@ def main() -> None:
     service = AffectHeadService(settings.affect, functools.partial(open_head, settings.affect))
     try:
         run_service("affect-head", service, settings.runtime, settings.affect)
-    except (ModelFileError, HeadFileError, LlamaError) as error:
+    except (SettingsError, ModelFileError, HeadFileError, LlamaError) as error:
         get_logger(__name__).error("cannot serve", reason=str(error))
         sys.exit(1)
 

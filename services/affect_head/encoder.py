@@ -60,7 +60,7 @@ class EncoderHead:
             sha256=sha256,
             emotions=self._file.emotions,
             thresholds=self._file.thresholds,
-            context_turns=self._file.context_turns,
+            context=self._file.context,
             context_tokens=self._file.window,
             provenance_json=self._file.provenance_json,
         )
@@ -96,7 +96,7 @@ class EncoderReader:
 
     def __init__(self, model: Any, file: HeadFile, threads: int) -> None:
         self._window = file.window
-        self._context_turns = file.context_turns
+        self._rule = file.context
         self._normalize = NORMALIZERS[file.normalizer]
         self._decoder = Decoder(file)
         self._vocab = llama_cpp.llama_model_get_vocab(model)
@@ -122,23 +122,19 @@ class EncoderReader:
             LlamaError: llama.cpp failed, or its outputs are not finite numbers.
         """
         started = time.perf_counter()
-        turns = utterance.context[-self._context_turns :] if self._context_turns else ()
-        ids, truncated, blank = self._layout(utterance.text, turns)
+        words = self._tokenize(utterance.text)
+        turns = self._rule.choose(words, utterance.context, self._tokenize)
+        ids, truncated, beside = fit(words, turns, window=self._window, cls=self._cls, sep=self._sep)
         context = self._short if len(ids) <= SHORT_TOKENS else self._long
         outputs = context.encode(ids, abort)
         axes, uncertainty, confidence, emotions = self._decoder.decode(outputs)
-        return Reading(axes, uncertainty, confidence, emotions, truncated, blank, time.perf_counter() - started)
+        latency_s = time.perf_counter() - started
+        return Reading(axes, uncertainty, confidence, emotions, truncated, not words, beside, latency_s)
 
     def close(self) -> None:
         """Free both contexts. Closing twice does nothing."""
         self._short.close()
         self._long.close()
-
-    def _layout(self, text: str, turns: tuple[str, ...]) -> tuple[list[int], bool, bool]:
-        words = self._tokenize(text)
-        context = [tokens for tokens in map(self._tokenize, turns) if tokens]
-        ids, truncated = fit(words, context, window=self._window, cls=self._cls, sep=self._sep)
-        return ids, truncated, not words
 
     def _tokenize(self, text: str) -> list[int]:
         data = self._normalize(text).encode()

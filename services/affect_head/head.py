@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from limbic.runtime.llama import AbortFlag
+from services.affect_head.window import ContextRule
 
 AXES = ("valence", "intimacy", "tension")
 """The three independent axes, in the order in which every array of axes stands."""
@@ -56,7 +57,7 @@ class HeadCard:
         sha256: of the model file, lower-case hexadecimal.
         emotions: labels in the order in which readings report them.
         thresholds: for each emotion, the probability from which it counts as active.
-        context_turns: earlier turns that it makes use of; more are ignored.
+        context: when it reads earlier turns as well.
         context_tokens: tokens that it can take at once.
         provenance_json: training data, recipe, hashes and measured quality, a JSON object.
     """
@@ -65,7 +66,7 @@ class HeadCard:
     sha256: str
     emotions: tuple[str, ...]
     thresholds: tuple[float, ...]
-    context_turns: int
+    context: ContextRule
     context_tokens: int
     provenance_json: str
 
@@ -95,6 +96,7 @@ class Reading:
         truncated: the text did not fit the window and its beginning was left out.
         blank: nothing of the text reached the model, because it holds no character that the head knows; the reading is
             that of no words at all.
+        context_turns: earlier turns that were read beside the words.
         latency_s: seconds that the computation took, without the reason's.
         reasoning: why, in the head's own words; empty where none were wanted, or the head has none.
     """
@@ -105,6 +107,7 @@ class Reading:
     emotions: tuple[Emotion, ...]
     truncated: bool
     blank: bool
+    context_turns: int
     latency_s: float
     reasoning: str = ""
 

@@ -17,7 +17,7 @@ from gguf import LlamaFileType
 from services.affect_head.gguf_fields import GgufFields
 from services.affect_head.head import AXES, MAX_CONTEXT_TURNS, HeadIdentity
 from services.affect_head.normalizer import NORMALIZERS
-from services.affect_head.window import CLS_AND_SEP
+from services.affect_head.window import CLS_AND_SEP, ContextRule
 
 SCHEMA_VERSION = 1
 SCHEMA_VERSION_WITH_WEIGHTS = 2
@@ -53,7 +53,7 @@ class HeadFile:
         sigma_scale: for each axis, the factor that makes the predicted deviation match the errors on held-out data.
         confidence_tolerance: confidence is the probability that a reading is within this of what people would say.
         confidence_weights: for each axis five weights of a logistic rule (`confidence.ConfidenceRule`); none in files of version 1.
-        context_turns: earlier turns that the head was trained with; 0: context is ignored.
+        context: when earlier turns are read as well.
         normalizer: name of the rule by which texts are written down before they are tokenized.
         window: tokens that are read at once.
         provenance_json: where the head comes from, a JSON object.
@@ -67,7 +67,7 @@ class HeadFile:
     sigma_scale: tuple[float, ...]
     confidence_tolerance: float
     confidence_weights: tuple[tuple[float, ...], ...]
-    context_turns: int
+    context: ContextRule
     normalizer: str
     window: int
     provenance_json: str
@@ -169,10 +169,19 @@ def _read_affect(fields: GgufFields, window: int) -> HeadFile:
         sigma_scale=fields.numbers("affect.calibration.sigma_scale", len(AXES), 1e-3, 1e3),
         confidence_tolerance=fields.positive("affect.calibration.confidence_tolerance"),
         confidence_weights=confidence_weights_of(fields, version),
-        context_turns=fields.integer("affect.context_turns", 0, MAX_CONTEXT_TURNS),
+        context=_context_rule(fields, window),
         normalizer=normalizer,
         window=window,
         provenance_json=provenance_of(fields),
+    )
+
+
+def _context_rule(fields: GgufFields, window: int) -> ContextRule:
+    """Return when earlier turns are read. A file that gives no lengths sets no bounds but the window's."""
+    return ContextRule(
+        turns=fields.integer("affect.context_turns", 0, MAX_CONTEXT_TURNS),
+        text_tokens=fields.integer("affect.context_text_tokens", 1, MAX_WINDOW, default=window),
+        turn_tokens=fields.integer("affect.context_turn_tokens", 1, MAX_WINDOW, default=window),
     )
 
 

@@ -31,6 +31,7 @@ def reading_message(reading: Reading, head: HeadIdentity, reasoning: str = "") -
         head=_identity_message(head),
         latency=_duration(reading.latency_s),
         truncated=reading.truncated,
+        context_turns=reading.context_turns,
     )
 
 
@@ -43,8 +44,10 @@ def card_message(card: HeadCard) -> affect_pb2.GetModelCardResponse:
             affect_pb2.EmotionThreshold(label=label, threshold=threshold)
             for label, threshold in zip(card.emotions, card.thresholds, strict=True)
         ],
-        context_turns=card.context_turns,
+        context_turns=card.context.turns,
         context_tokens=card.context_tokens,
+        context_text_tokens=card.context.text_tokens,
+        context_turn_tokens=card.context.turn_tokens,
         provenance_json=card.provenance_json,
     )
 

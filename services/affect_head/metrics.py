@@ -23,4 +23,6 @@ _CANCELLED = Counter(
 )
 CANCELLED_QUEUED = _CANCELLED.labels("queued")
 CANCELLED_RUNNING = _CANCELLED.labels("running")
+WORKERS = Gauge("limbic_affect_workers", "Readings that can be computed at the same time.")
+BUSY_WORKERS = Gauge("limbic_affect_workers_busy", "Readings that are being computed now.")
 TRUNCATED = Counter("limbic_affect_truncated_total", "Readings whose text did not fit the model's window.")

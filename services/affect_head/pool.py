@@ -39,6 +39,7 @@ class ReaderPool:
             threading.Thread(target=self._work, args=(reader,), name=f"affect-{number}", daemon=True)
             for number, reader in enumerate(readers)
         ]
+        metrics.WORKERS.set(len(self._threads))
         for thread in self._threads:
             thread.start()
 
@@ -100,7 +101,8 @@ class ReaderPool:
             return self._late()
         waited = self._clock.monotonic() - job.queued_at
         try:
-            reading = reader.read(job.utterance, job.abort)
+            with metrics.BUSY_WORKERS.track_inprogress():
+                reading = reader.read(job.utterance, job.abort)
         except ReadingAbortedError:
             if self._queue.give_back(job):
                 return None

@@ -7,6 +7,9 @@ import threading
 
 from limbic.runtime.llama import AbortFlag
 from services.affect_head.head import Axes, Emotion, HeadCard, HeadIdentity, Reading, ReadingAbortedError, Utterance
+from services.affect_head.window import ContextRule
+
+RULE = ContextRule(turns=1, text_tokens=8, turn_tokens=24)
 
 _POLL_S = 0.002
 """How often a held reading looks at its abort flag, as a computation does between two nodes."""
@@ -22,7 +25,7 @@ class GatedHead:
     """
 
     def __init__(self) -> None:
-        self.card = HeadCard(HeadIdentity("gated", "F32", "none"), "0" * 64, ("joy",), (0.5,), 0, 512, "{}")
+        self.card = HeadCard(HeadIdentity("gated", "F32", "none"), "0" * 64, ("joy",), (0.5,), RULE, 512, "{}")
         self.started: list[str] = []
         self.aborted: list[str] = []
         self.finished: list[str] = []
@@ -67,6 +70,7 @@ class GatedHead:
             emotions=(Emotion("joy", 0.75, True),),
             truncated=False,
             blank=not utterance.text.strip(),
+            context_turns=len(utterance.context),
             latency_s=0.004,
         )
 

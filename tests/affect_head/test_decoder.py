@@ -13,6 +13,7 @@ from hypothesis.extra.numpy import arrays
 from services.affect_head.decoder import Decoder
 from services.affect_head.head import HeadIdentity
 from services.affect_head.head_file import HeadFile
+from services.affect_head.window import ContextRule
 
 # In disorder on purpose: outputs are found by their names.
 OUTPUTS = (
@@ -32,7 +33,7 @@ def decoder(activation: str = "tanh", confidence_weights: tuple[tuple[float, ...
             sigma_scale=(1.0, 2.0, 3.0),
             confidence_tolerance=0.25,
             confidence_weights=confidence_weights,
-            context_turns=0,
+            context=ContextRule(0, 512, 512),
             normalizer="ascii-v1",
             window=512,
             provenance_json="{}",
@@ -87,5 +88,5 @@ def test_any_finite_outputs_give_a_reading_inside_its_ranges(
 
     assert all(-1 <= value <= 1 for value in (axes.valence, axes.intimacy, axes.tension))
     assert all(0 < value < 14 for value in (sigma.valence, sigma.intimacy, sigma.tension))
-    assert 0 < confidence <= 1
+    assert 0 <= confidence <= 1
     assert all(0 <= emotion.probability <= 1 for emotion in emotions)

@@ -105,6 +105,23 @@ def test_a_long_text_keeps_its_last_words_and_says_so(reader: EncoderReader) -> 
 
 def test_context_is_ignored_by_a_head_that_was_trained_without(reader: EncoderReader) -> None:
     assert values(read(reader, "i love you", "never again")) == values(read(reader, "i love you"))
+    assert read(reader, "i love you", "never again").context_turns == 0
+
+
+def test_context_is_read_only_within_the_lengths_that_the_file_names(tmp_path: Path) -> None:
+    fields = {"affect.context_turns": 1, "affect.context_text_tokens": 3, "affect.context_turn_tokens": 2}
+    head = EncoderHead(write_head(tmp_path / "rule.gguf", HeadSpec(fields=fields)), sha256="", threads=1)
+    reader = head.open_reader()
+    short, longer = read(reader, "i love you"), read(reader, "i love you never")
+
+    after_a_short_turn = read(reader, "i love you", "never again")
+    assert after_a_short_turn.context_turns == 1
+    assert values(after_a_short_turn).axes != values(short).axes
+    assert values(read(reader, "i love you", "never again you")) == values(short)
+    assert values(read(reader, "i love you never", "never again")) == values(longer)
+    assert (head.card.context.text_tokens, head.card.context.turn_tokens) == (3, 2)
+    reader.close()
+    head.close()
 
 
 def test_context_is_laid_out_before_the_words_and_gives_way_to_them(tmp_path: Path) -> None:
@@ -118,6 +135,7 @@ def test_context_is_laid_out_before_the_words_and_gives_way_to_them(tmp_path: Pa
     with_context = read(reader, "i love you", "this is older than the head looks", "never again")
 
     assert dataclasses.astuple(with_context.axes) == pytest.approx(dataclasses.astuple(axes), abs=5e-3)
+    assert with_context.context_turns == 1
     full = read(reader, "word " * 510)
     assert values(read(reader, "word " * 510, "never again")) == values(full)
     assert not full.truncated

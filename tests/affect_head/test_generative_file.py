@@ -42,7 +42,7 @@ def test_an_untrained_instruct_model_has_no_calibration_and_no_context(tmp_path:
 
     assert head.card.identity.id == "instruct:some-instruct"
     assert head.card.identity.calibration == "none"
-    assert head.card.context_turns == 0
+    assert head.card.context.turns == 0
     head.close()
 
 

@@ -93,6 +93,8 @@ def without_last(values: list[str]) -> list[str]:
         ({"affect.calibration.confidence_tolerance": 0.0}, "above zero"),
         ({"affect.calibration.version": None}, "affect.calibration.version is missing"),
         ({"affect.context_turns": 3}, "affect.context_turns is 3"),
+        ({"affect.context_text_tokens": 0}, "affect.context_text_tokens is 0; 1 to 512"),
+        ({"affect.context_turn_tokens": 513}, "affect.context_turn_tokens is 513; 1 to 512"),
         ({"affect.normalizer": "utf8-v9"}, "affect.normalizer is 'utf8-v9'"),
         ({"affect.provenance": "[]"}, "affect.provenance is no JSON object"),
         ({"affect.provenance": "{"}, "affect.provenance is no JSON object"),

@@ -116,6 +116,7 @@ async def test_the_card_says_what_is_served(stub: AffectHeadServiceAsyncStub) ->
     assert card.sha256 == "0" * 64
     assert [(entry.label, entry.threshold) for entry in card.emotions] == [(label, 0.5) for label in EMOTIONS]
     assert (card.context_turns, card.context_tokens) == (0, 512)
+    assert (card.context_text_tokens, card.context_turn_tokens) == (512, 512)
     assert json.loads(card.provenance_json) == {"weights": "random"}
 
 

@@ -38,6 +38,20 @@ def test_the_average_merges_to_the_mean_of_the_merges(runs: list[Path], tiny_bas
     assert moved > 1e-3
 
 
+def test_a_run_that_is_named_more_than_once_weighs_more(runs: list[Path], tiny_base: Path, tmp_path: Path) -> None:
+    one, two = runs
+    average_runs([two, one, two, two], tmp_path / "mean")
+
+    base = load_base(tiny_base / "model.safetensors")
+    adapter = load_adapter(tmp_path / "mean" / ADAPTER_FILE)
+    first, second, mean = (merge(base, load_adapter(run / ADAPTER_FILE)) for run in (one, two, tmp_path / "mean"))
+    for name in mean:
+        assert mean[name] == pytest.approx(
+            (first[name].astype(np.float64) + 3 * second[name].astype(np.float64)) / 4, abs=2e-4
+        )
+    assert {a.shape[0] for a, _ in adapter.lora.values()} == {8}  # two adapters of rank 4
+
+
 def test_the_average_is_a_run_that_says_what_it_is_made_of(runs: list[Path], tiny_base: Path, tmp_path: Path) -> None:
     record = average_runs(runs, tmp_path / "mean")
 

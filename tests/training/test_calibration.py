@@ -6,6 +6,7 @@ import pytest
 from training.calibration import (
     axis_confidence,
     calibration_error,
+    calibration_error_debiased,
     calibration_error_of_chance,
     cross_fit_judged,
     fit_calibration,
@@ -85,6 +86,20 @@ def test_what_chance_alone_puts_into_a_small_set() -> None:
     assert calibration_error_of_chance(np.full(160, 0.5)) == pytest.approx(0.098, abs=0.01)
     assert calibration_error_of_chance(np.full(16_000, 0.5)) < 0.02
     assert calibration_error_of_chance(np.ones(20)) == 0
+
+
+def test_what_chance_puts_into_a_small_set_is_taken_out_again() -> None:
+    random = np.random.default_rng(3)
+
+    def found(rows: int, gap: float) -> float:
+        sets = [random.uniform(0.2, 0.8, rows) for _ in range(200)]
+        return float(np.mean([calibration_error_debiased(c, random.random(rows) < c - gap) ** 2 for c in sets]))
+
+    # The plain error squared is 0.009 and 0.027 there, mostly chance.
+    assert found(160, 0.0) < 0.004
+    assert found(160, 0.15) == pytest.approx(0.15**2, abs=0.003)
+    assert found(4_000, 0.15) == pytest.approx(0.15**2, abs=0.001)
+    assert calibration_error_debiased(np.ones(20), np.ones(20, dtype=bool)) == 0
 
 
 def test_a_small_source_counts_as_much_as_a_large_one() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from services.affect_head.window import ContextRule
 from tests.training.tiny import write_sources
 from tests.training.tiny_run import describe, tiny_run
 from training.context_pairs import PAIRS_FILE, read_pairs, read_with_context, score_context, score_unrelated
@@ -16,6 +17,8 @@ from training.export import assemble
 from training.gguf_file import write_gguf
 from training.outputs import AXES
 from training.runner import GgufRunner
+
+ANY = ContextRule(turns=2, text_tokens=512, turn_tokens=512)
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +55,7 @@ def test_words_are_packed_as_the_server_packs_them(head: tuple[Path, Path]) -> N
     served = Remembering(path, sha256="0" * 64, threads=1)
     reader = served.open_reader()
     # The tiny head's file says that it uses no context; what is tested is the layout.
-    reader._context_turns = 2
+    reader._rule = ANY
     try:
         reading = reader.read(Utterance("No, never again.", ("You promised me.", "Will you come?")), AbortFlag()).axes
     finally:
@@ -60,17 +63,18 @@ def test_words_are_packed_as_the_server_packs_them(head: tuple[Path, Path]) -> N
         served.close()
 
     with GgufRunner(path, 128) as runner:
-        here = read_with_context(runner, "No, never again.", ("You promised me.", "Will you come?"))
-        alone = read_with_context(runner, "No, never again.", ())
+        here, count = read_with_context(runner, "No, never again.", ("You promised me.", "Will you come?"), ANY)
+        alone, none = read_with_context(runner, "No, never again.", (), ANY)
 
     assert here == pytest.approx([reading.valence, reading.intimacy, reading.tension], abs=1e-4)
     assert np.abs(here - alone).max() > 1e-3
+    assert (count, none) == (2, 0)
 
 
 def test_what_context_does_is_counted_pair_by_pair(head: tuple[Path, Path], tmp_path: Path) -> None:
     path, _ = head
     with GgufRunner(path, 128) as runner:
-        after = {turn: read_with_context(runner, "Oh no.", (turn,)) for turn in ("We won!", "We lost.")}
+        after = {turn: read_with_context(runner, "Oh no.", (turn,), ANY)[0] for turn in ("We won!", "We lost.")}
         higher, lower = sorted(after, key=lambda turn: -after[turn][0])
         lines: list[dict[str, Any]] = [
             {
@@ -85,29 +89,34 @@ def test_what_context_does_is_counted_pair_by_pair(head: tuple[Path, Path], tmp_
             for turn, v in ((higher, 0.5), (lower, -0.5))
         ]
         (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-        right = score_context(runner, read_pairs(tmp_path / "pairs.jsonl"))
+        right = score_context(runner, read_pairs(tmp_path / "pairs.jsonl"), ANY)
         for line in lines:
             line["valence"] = -line["valence"]
         (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-        wrong = score_context(runner, read_pairs(tmp_path / "pairs.jsonl"))
-        alone = read_with_context(runner, "Oh no.", ())
+        wrong = score_context(runner, read_pairs(tmp_path / "pairs.jsonl"), ANY)
+        alone, _ = read_with_context(runner, "Oh no.", (), ANY)
+        left_out = score_context(runner, read_pairs(tmp_path / "pairs.jsonl"), ContextRule(1, 1, 512))
 
     assert (right["valence_telling"], right["intimacy_telling"]) == (1, 0)
     assert (right["valence_right"], wrong["valence_right"]) == (1, 0)
     assert right["intimacy_mae_without"] == pytest.approx(abs(alone[1] - 0.1))
     assert right["valence_mae"] < wrong["valence_mae"]
+    assert right["pairs_read"] == 1
+    assert left_out == {"pairs": 1, "pairs_read": 0}
 
 
 def test_an_unrelated_turn_is_drawn_by_the_rows_key(head: tuple[Path, Path]) -> None:
     path, data = head
     rows = [row for row in load_dataset(data).dev if row.source == "probes"]
     with GgufRunner(path, 128) as runner:
-        first = score_unrelated(runner, rows, ["The ship left.", "Where is he?", "Nothing."])
-        again = score_unrelated(runner, rows, ["The ship left.", "Where is he?", "Nothing."])
-        other = score_unrelated(runner, rows, ["Run!"])
+        first = score_unrelated(runner, rows, ["The ship left.", "Where is he?", "Nothing."], ANY)
+        again = score_unrelated(runner, rows, ["The ship left.", "Where is he?", "Nothing."], ANY)
+        other = score_unrelated(runner, rows, ["Run!"], ANY)
+        short = score_unrelated(runner, rows, ["Run!"], ContextRule(1, 1, 512))
 
     assert first == again
-    assert first["unrelated_rows"] == len(rows)
+    assert first["unrelated_rows"] == first["unrelated_valence_rows"] == len(rows)
+    assert short["unrelated_rows"] == 0
     assert all(first[f"unrelated_{axis}_mae_without"] == other[f"unrelated_{axis}_mae_without"] for axis in AXES)
     assert any(first[f"unrelated_{axis}_mae"] != other[f"unrelated_{axis}_mae"] for axis in AXES)
 

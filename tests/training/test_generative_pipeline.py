@@ -120,7 +120,7 @@ def test_every_command_works_for_a_qwen3_checkpoint(tmp_path: Path, dataset: Pat
     assert set(record.metrics) == {"F16", "Q8_0", "Q6_K", "Q4_0"}
     report = (run / "report.md").read_text()
     assert "| tiny-qwen3 | Q6_K |" in report
-    assert "| minilm-v2 |" in report
+    assert "| minilm-v3 |" in report
 
     sources = dataset.parent / "data"
     command(

@@ -17,7 +17,7 @@ from training.outputs import (
 )
 from training.recipe import Recipe
 
-PARTS = {"emotions": 28, "axes": 3, "xed": 9, "auxiliary_axes": 2}
+PARTS = {"emotions": 28, "axes": 3, "xed": 9, "auxiliary_axes": 2, "teacher_axes": 3}
 
 
 def _batch(rows: int, **targets: torch.Tensor) -> Batch:
@@ -33,6 +33,7 @@ def _batch(rows: int, **targets: torch.Tensor) -> Batch:
         ("axes", [AXIS_COLUMNS, LOG_VARIANCE_COLUMNS]),
         ("xed", [XED_COLUMNS]),
         ("auxiliary_axes", [AUXILIARY_COLUMNS]),
+        ("teacher_axes", [AXIS_COLUMNS]),
     ],
 )
 def test_a_row_teaches_only_what_it_was_rated_for(name: str, columns: list[slice]) -> None:

@@ -26,9 +26,11 @@ RECIPE = replace(
 )
 
 
-def tiny_run(dataset: Path, folder: Path, base: Path, **changes: object) -> Run:
+def tiny_run(
+    dataset: Path, folder: Path, base: Path, ratings: Path | None = None, start: Path | None = None, **changes: object
+) -> Run:
     """Return a run over the tiny data, ready to train."""
-    return prepare_run(dataset, folder, replace(RECIPE, **changes), base)  # type: ignore[arg-type]
+    return prepare_run(dataset, folder, replace(RECIPE, **changes), base, ratings, start)  # type: ignore[arg-type]
 
 
 def describe(folder: Path, **changes: object) -> Head:

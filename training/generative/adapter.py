@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
 
 from training.adapter import Adapter, Array
 from training.errors import ModelError
@@ -37,21 +35,3 @@ def adapter_from_training(
             tensor = in_llama_order(tensor, count)
         halves.setdefault(f"blk.{found[1]}.{layer}", {})[found[3]] = tensor
     return Adapter({name: (pair["A"], pair["B"]) for name, pair in halves.items()}, {}, scale)
-
-
-def load_adapter(path: Path) -> Adapter:
-    """Read an adapter that `training.adapter.save_adapter` wrote.
-
-    Raises:
-        ModelError: if the file is missing or is no adapter of this kind.
-    """
-    if not path.is_file():
-        raise ModelError(f"{path} is missing: `python -m training train` writes it when a run is done.")
-    try:
-        with safe_open(path, framework="np") as file:
-            scale = float((file.metadata() or {})["lora_scale"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no iterator)
-        layers = [name.removesuffix(".lora_a") for name in tensors if name.endswith(".lora_a")]
-        return Adapter({name: (tensors[f"{name}.lora_a"], tensors[f"{name}.lora_b"]) for name in layers}, {}, scale)
-    except (SafetensorError, KeyError, ValueError) as error:
-        raise ModelError(f"{path} is not a language model's adapter: {error}.") from error

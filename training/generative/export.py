@@ -8,10 +8,9 @@ from pathlib import Path
 from gguf import GGUFValueType
 
 from services.affect_head.generative.prompt_format import PromptFormat
-from training.adapter import ADAPTER_FILE
+from training.adapter import ADAPTER_FILE, load_adapter
 from training.errors import IntegrityError
 from training.export import calibration_fields
-from training.generative.adapter import load_adapter
 from training.generative.base import Base
 from training.generative.recipe import NORMALIZER, WORDS
 from training.generative.record import KIND, GenerativeRecord
@@ -33,7 +32,7 @@ def assemble_generative(folder: Path, record: GenerativeRecord, base: Base) -> G
             f"{base.path} has SHA-256 {base.sha256}, but the head was trained on {record.base_sha256}."
         )
     adapter_file = folder / ADAPTER_FILE
-    adapter = load_adapter(adapter_file)
+    adapter = load_adapter(adapter_file, head_tensors=())
     if (digest := file_sha256(adapter_file)) != record.adapter_sha256:
         raise IntegrityError(f"{adapter_file} has SHA-256 {digest}, but head.json names {record.adapter_sha256}.")
     model = read_gguf(base.path)

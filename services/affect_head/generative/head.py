@@ -28,6 +28,7 @@ from services.affect_head.generative.vocabulary import Vocabulary
 from services.affect_head.gguf_fields import GgufFields
 from services.affect_head.head import HeadCard, Reading, Utterance
 from services.affect_head.normalizer import NORMALIZERS
+from services.affect_head.window import ContextRule
 
 MAX_REASON_CHARS = 240
 
@@ -60,7 +61,8 @@ class GenerativeHead:
             # It was not asked for them: 28 more questions would cost more than the reading itself.
             emotions=(),
             thresholds=(),
-            context_turns=self._file.context_turns,
+            # Its earlier turns stand apart from the message, so nothing but the window bounds them.
+            context=ContextRule(self._file.context_turns, self._window, self._window),
             context_tokens=self._window,
             provenance_json=self._file.provenance_json,
         )
@@ -142,7 +144,9 @@ class GenerativeReader:
         axes, uncertainty, confidence = self._decoder.decode(digits)
         latency_s = time.perf_counter() - started
         reasoning = self._reason(len(message.ids), digits, abort) if utterance.wants_reason else ""
-        return Reading(axes, uncertainty, confidence, (), message.truncated, message.blank, latency_s, reasoning)
+        return Reading(
+            axes, uncertainty, confidence, (), message.truncated, message.blank, message.turns, latency_s, reasoning
+        )
 
     def close(self) -> None:
         """Free the context. Closing twice does nothing."""
@@ -167,7 +171,7 @@ class GenerativeReader:
         for _ in range(self._reason_tokens):
             token = int(self._context.continue_after(kept, ids, abort).argmax())
             kept += len(ids)
-            if self._vocabulary.ends(token):
+            if self._vocabulary.ends_generation(token):
                 break
             text += utf8.decode(self._vocabulary.piece(token))
             if "\n" in text:

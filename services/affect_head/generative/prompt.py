@@ -22,11 +22,13 @@ class LaidOut:
         ids: the tokens between the opening and the questions.
         truncated: the message did not fit and its beginning was left out.
         blank: nothing of the message reached the model.
+        turns: earlier turns that found room, whole or in part.
     """
 
     ids: list[int]
     truncated: bool
     blank: bool
+    turns: int
 
 
 class Prompt:
@@ -86,6 +88,7 @@ class Prompt:
         kept = said[-room:]
         room -= len(kept)
         context: list[int] = []
+        found_room = 0
         around_turn = len(self._turn_opening) + len(self._turn_closing)
         for turn in reversed(turns):
             ids = self._vocabulary.said(turn)
@@ -94,8 +97,9 @@ class Prompt:
             ids = ids[-(room - around_turn) :]
             context[:0] = [*self._turn_opening, *ids, *self._turn_closing]
             room -= around_turn + len(ids)
+            found_room += 1
         ids = [*context, *self._text_opening, *kept, *self._closing]
-        return LaidOut(ids, len(kept) < len(said), not said)
+        return LaidOut(ids, len(kept) < len(said), not said, found_room)
 
     def asking_why(self, answers: Sequence[int]) -> list[int]:
         """Return the ids of all three questions with their answers (indexes of levels), and of the words that ask why."""
