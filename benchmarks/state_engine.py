@@ -5,6 +5,8 @@ with its journal on disk, and a service whose only method answers with an empty 
 load generator then drives both, in turns. Where Debian's PostgreSQL is installed, it does so again with a journal there: on a server of
 this benchmark's own, on a Unix socket, with its defaults. A record is a `RecordTurn` with the words and a full reading (28 emotions),
 acknowledged after its fsync. Callers write to sessions of their own, one call after the other.
+
+Beside the rates stands what a call costs its server in processor time, which other work on the machine does not change as much.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import psutil
 
 from limbic.affect.v1 import affect_pb2, affect_pb2_grpc
 from limbic.runtime.channels import open_channel
@@ -81,15 +84,55 @@ def serve(kind: str, folder: Path, journal_url: str) -> None:
 
 
 @contextmanager
-def server(kind: str, folder: Path, journal_url: str = "") -> Iterator[str]:
-    """Run one of the two in a process of its own; yield its address."""
+def server(kind: str, folder: Path, journal_url: str = "") -> Iterator[tuple[str, psutil.Process]]:
+    """Run one of the two in a process of its own; yield its address and the process."""
     command = [sys.executable, "-m", "benchmarks.state_engine", "--serve", kind, "--folder", str(folder)]
     command += ["--journal", journal_url]
     with subprocess.Popen(command) as process:
         try:
-            yield f"unix:{folder / kind}.socket"
+            yield f"unix:{folder / kind}.socket", psutil.Process(process.pid)
         finally:
             process.terminate()
+
+
+class Measured:
+    """Calls to one server, over several rounds.
+
+    Args:
+        server: its process.
+
+    Attributes:
+        rates: calls per second, by round.
+        durations: of each call, in seconds.
+    """
+
+    def __init__(self, server: psutil.Process) -> None:
+        self._server = server
+        self._processor_s = 0.0
+        self.rates: list[float] = []
+        self.durations: list[float] = []
+
+    @property
+    def rate(self) -> float:
+        """The middle round's calls per second."""
+        return statistics.median(self.rates)
+
+    @property
+    def cost_us(self) -> float:
+        """Processor time of the server for each call, in microseconds."""
+        return self._processor_s / len(self.durations) * 1e6
+
+    async def round(self, call: Call, callers: int, seconds: float) -> None:
+        """Make calls for so long."""
+        before = self._used_s()
+        per_second, durations = await rate(call, callers, seconds)
+        self._processor_s += self._used_s() - before
+        self.rates.append(per_second)
+        self.durations += durations
+
+    def _used_s(self) -> float:
+        times = self._server.cpu_times()
+        return float(times.user + times.system)
 
 
 async def rate(call: Call, callers: int, seconds: float) -> tuple[float, list[float]]:
@@ -127,7 +170,13 @@ def full_reading() -> affect_pb2.AffectReading:
 
 async def measure_records(folder: Path, seconds: float, rounds: int, journal_url: str) -> None:
     """Print the table of rates."""
-    with server("empty", folder) as empty_address, server("state", folder, journal_url) as state_address:
+    with (
+        server("empty", folder) as (empty_address, empty_process),
+        server("state", folder, journal_url) as (
+            state_address,
+            state_process,
+        ),
+    ):
         async with open_channel(empty_address) as empty_channel, open_channel(state_address) as state_channel:
             empty = affect_pb2_grpc.AffectHeadServiceStub(empty_channel)
             state = state_pb2_grpc.StateEngineServiceStub(state_channel)
@@ -155,20 +204,21 @@ async def measure_records(folder: Path, seconds: float, rounds: int, journal_url
             for caller in range(max(CALLERS)):
                 request = state_pb2.CreateSessionRequest(session_id=f"session-{caller}")
                 await state.CreateSession(request, timeout=ready)
-            print(f"{'callers':>8} {'records/s':>10} {'p50 ms':>8} {'p99 ms':>8} {'empty/s':>9} {'ratio':>6}")
+            print(
+                f"{'callers':>8} {'records/s':>10} {'p50 ms':>8} {'p99 ms':>8} {'empty/s':>9} {'ratio':>6}"
+                f"{'µs/record':>11} {'µs/empty':>9} {'ratio':>6}"
+            )
             for callers in CALLERS:
-                records, empties, durations = [], [], list[float]()
+                records, empties = Measured(state_process), Measured(empty_process)
                 for number in range(rounds):
                     prefix = f"{callers}-{number}"
-                    empties.append((await rate(empty_call, callers, seconds))[0])
-                    per_second, measured = await rate(record, callers, seconds)
-                    records.append(per_second)
-                    durations += measured
-                per_second, base = statistics.median(records), statistics.median(empties)
-                cuts = statistics.quantiles(durations, n=100)
+                    await empties.round(empty_call, callers, seconds)
+                    await records.round(record, callers, seconds)
+                cuts = statistics.quantiles(records.durations, n=100)
                 print(
-                    f"{callers:>8} {per_second:>10,.0f} {cuts[49] * 1e3:>8.2f} {cuts[98] * 1e3:>8.2f} "
-                    f"{base:>9,.0f} {per_second / base:>6.2f}"
+                    f"{callers:>8} {records.rate:>10,.0f} {cuts[49] * 1e3:>8.2f} {cuts[98] * 1e3:>8.2f} "
+                    f"{empties.rate:>9,.0f} {records.rate / empties.rate:>6.2f}"
+                    f"{records.cost_us:>11.0f} {empties.cost_us:>9.0f} {empties.cost_us / records.cost_us:>6.2f}"
                 )
 
 

@@ -3,21 +3,28 @@
 `python -m benchmarks.state_scale` writes a journal with a session of 10 turns, one of many turns, and many sessions of two turns, starts
 the state engine on it as a process of its own, and asks for states through gRPC. Every turn has its words and a full reading (28 emotions).
 `--turns 100000 --sessions 100000` is the size that the README speaks of; the defaults are a tenth of it, to be done within a minute or two.
+
+The second table is about the long session alone: what it costs the engine, in processor time, to read it from its log, from its snapshot,
+to feel something late at its first turn, to explain it and to fork it; and how long others waited for an answer meanwhile.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import signal
+import sqlite3
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 import grpc
 import psutil
 
+from limbic.affect.v1 import affect_pb2
 from limbic.runtime.channels import open_channel
 from limbic.runtime.clock import NS_PER_S, SystemClock
 from limbic.state.v1 import state_pb2, state_pb2_grpc
@@ -140,6 +147,70 @@ async def measure(folder: Path, long: int, sessions: int) -> None:
         await asking.row(what, lambda number: f"s{number * 7919 % sessions}", each, before)
 
 
+class Costing:
+    """What calls cost the engine, and what others felt of them."""
+
+    def __init__(self, channel: grpc.aio.Channel, process: int) -> None:
+        self.stub = state_pb2_grpc.StateEngineServiceStub(channel)
+        self._process = psutil.Process(process)
+
+    async def row(self, what: str, call: Awaitable[object]) -> None:
+        """Print a row: processor time, wall time, and the longest that somebody waited who asked for the short session meanwhile."""
+        before, started, longest = self._used_s(), time.perf_counter(), 0.0
+        running = asyncio.ensure_future(call)
+        while not running.done():
+            asked = time.perf_counter()
+            await self.stub.GetState(state_pb2.GetStateRequest(session_id="short"), timeout=WITHIN_S)
+            longest = max(longest, time.perf_counter() - asked)
+            await asyncio.wait({running}, timeout=0.01)
+        await running
+        used, elapsed = self._used_s() - before, time.perf_counter() - started
+        memory = self._process.memory_info().rss / 2**20
+        print(
+            f"{what:<44} {used * 1e3:>10,.0f} {elapsed * 1e3:>10,.0f} {longest * 1e3:>10,.1f} {memory:>8,.0f}",
+            flush=True,
+        )
+
+    def _used_s(self) -> float:
+        times = self._process.cpu_times()
+        return float(times.user + times.system)
+
+
+@asynccontextmanager
+async def costing(folder: Path) -> AsyncIterator[Costing]:
+    """Run an engine for the length of a block, and have it go down as an operator would, so that it finishes what it has begun."""
+    limits = {"LIMBIC_STATE__MAX_DEADLINE_S": str(WITHIN_S), "LIMBIC_STATE__FACTS_PER_SESSION": "10000000"}
+    async with (
+        engine_process(folder, **limits) as process,
+        open_channel(f"unix:{folder / 'engine.socket'}") as channel,
+    ):
+        await until_serving(channel)
+        costs = Costing(channel, process.pid)
+        await costs.stub.GetState(state_pb2.GetStateRequest(session_id="short"), timeout=WITHIN_S)
+        yield costs
+        process.send_signal(signal.SIGTERM)
+        await process.wait()
+
+
+async def measure_long(folder: Path, long: int) -> None:
+    """Print the second table."""
+    state = state_pb2.GetStateRequest(session_id="long")
+    print(f"\n{f'one session of {long:,} turns':<44} {'CPU, ms':>10} {'wall, ms':>10} {'others, ms':>10} {'MiB':>8}")
+    async with costing(folder) as costs:
+        await costs.row("the first question, from the log", costs.stub.GetState(state, timeout=WITHIN_S))
+    async with costing(folder) as costs:
+        await costs.row("the first question, from the snapshot", costs.stub.GetState(state, timeout=WITHIN_S))
+        reading = affect_pb2.AffectReading(valence=-0.5, tension=0.5, confidence=0.8)
+        late = state_pb2.Stimulus(stimulus_id="late", reading=reading)
+        late.occurred_at.FromNanoseconds(START_NS + 1)
+        add = state_pb2.AddStimulusRequest(session_id="long", turn_id="turn-0", stimulus=late)
+        await costs.row("a late reading at the first turn", costs.stub.AddStimulus(add, timeout=WITHIN_S))
+        explain = state_pb2.ExplainRequest(session_id="long")
+        await costs.row("Explain at the tip", costs.stub.Explain(explain, timeout=WITHIN_S))
+        fork = state_pb2.ForkRequest(session_id="long", new_session_id="fork")
+        await costs.row("Fork at the tip", costs.stub.Fork(fork, timeout=WITHIN_S))
+
+
 def main() -> None:
     """Run it."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
@@ -149,6 +220,10 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=arguments.folder) as name:
         asyncio.run(measure(Path(name), arguments.turns, arguments.sessions))
+        # Without the snapshot that the first table has left.
+        with closing(sqlite3.connect(Path(name) / "journal.sqlite3")) as connection, connection:
+            connection.execute("DELETE FROM snapshots")
+        asyncio.run(measure_long(Path(name), arguments.turns))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ An event does its own gains times its intensity.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import compress
 from typing import Final
 
@@ -76,6 +76,11 @@ class Appraisal:
         """The names of the events that it knows."""
         return tuple(self._events)
 
+    @property
+    def emotions(self) -> tuple[str, ...]:
+        """The names of the emotions that have an effect of their own."""
+        return tuple(self._emotions)
+
     def hormones(self, cause: Cause) -> Gains:
         """Return the signed impulse for each hormone, in level units.
 
@@ -108,16 +113,20 @@ class Appraisal:
             raise UnknownEventError(event.name, self.events)
         return self._events[event.name]
 
-    def _terms(self, reading: Reading) -> Iterator[tuple[str, float, Gains]]:
+    def _terms(self, reading: Reading) -> list[tuple[str, float, Gains]]:
+        terms: list[tuple[str, float, Gains]] = []
         for axis, value in enumerate((reading.valence, reading.intimacy, reading.tension)):
-            half = 2 * axis + (value < 0.0)
+            half, size = (2 * axis + 1, -value) if value < 0.0 else (2 * axis, value)
             quiet = self._quiet[half]
-            if abs(value) > quiet:
-                yield AXES[axis], (abs(value) - quiet) / (1.0 - quiet), self._gains[half]
+            if size > quiet:
+                terms.append((AXES[axis], (size - quiet) / (1.0 - quiet), self._gains[half]))
         labels, probabilities, active = reading.emotions
-        for label, probability in compress(zip(labels, probabilities, strict=True), active):
-            if label in self._emotions:
-                yield label, probability, self._emotions[label]
+        if True in active:
+            for label, probability in compress(zip(labels, probabilities, strict=True), active):
+                gains = self._emotions.get(label)
+                if gains is not None:
+                    terms.append((label, probability, gains))
+        return terms
 
 
 def split_parts(parts: Sequence[Gains], size: int) -> Vector:
@@ -133,9 +142,9 @@ def split_parts(parts: Sequence[Gains], size: int) -> Vector:
     return latents
 
 
-def split(hormones: Gains, size: int) -> Vector:
-    """Return the latent impulse, shape (size,): each hormone's share goes to its rise or, as an amount, to its fall channel."""
+def split(hormones: Gains, size: int) -> list[float]:
+    """Return the latent impulse, one number for each channel: each hormone's share goes to its rise or, as an amount, to its fall."""
     latent = [0.0] * size
     for hormone, amount in enumerate(hormones):
         latent[2 * hormone + (amount < 0.0)] = abs(amount)
-    return np.array(latent)
+    return latent

@@ -52,7 +52,7 @@ class SessionCache:
                 if self._catch_up is not None and not await self.caught_up(session):
                     self.discard(session)
                     continue
-                if self._sessions.get(session_id) is session:
+                if self.holds(session):
                     self._sessions.move_to_end(session_id)
                     return session
                 continue
@@ -63,6 +63,10 @@ class SessionCache:
             # Others may wait for it too, so it outlives a caller that goes away.
             if not await asyncio.shield(loading) and session_id not in self._sessions:
                 raise SessionNotFoundError(session_id)
+
+    def holds(self, session: Session) -> bool:
+        """Whether a session is the one that is in memory."""
+        return self._sessions.get(session.fact.session_id) is session
 
     async def caught_up(self, session: Session) -> bool:
         """Have a session take in what other engines recorded; False if it is not in the journal any more.
@@ -86,7 +90,7 @@ class SessionCache:
 
     def discard(self, session: Session) -> None:
         """Drop a session that has nothing in flight, so that it is rebuilt when it is next used."""
-        if self._sessions.get(session.fact.session_id) is session:
+        if self.holds(session):
             del self._sessions[session.fact.session_id]
             CACHED_SESSIONS.set(len(self._sessions))
 

@@ -18,6 +18,7 @@ from services.state_engine.errors import SessionNotFoundError
 from services.state_engine.journal.facts import Head, NumberedFact
 from services.state_engine.journal.port import Others
 from services.state_engine.session import Session
+from services.state_engine.snapshots import Snapshots
 from services.state_engine.watches import Watches
 
 _log = get_logger(__name__)
@@ -36,11 +37,13 @@ class CatchingUp:
     Args:
         others: what other engines write.
         watches: who is told of what was recorded.
+        snapshots: what is kept of sessions that have grown.
     """
 
-    def __init__(self, others: Others, watches: Watches) -> None:
+    def __init__(self, others: Others, watches: Watches, snapshots: Snapshots) -> None:
         self._others = others
         self._watches = watches
+        self._snapshots = snapshots
         self._reading: dict[Session, asyncio.Task[bool]] = {}
         self._looking: set[asyncio.Task[None]] = set()
 
@@ -111,4 +114,5 @@ class CatchingUp:
         if new:
             session.apply(new, facts[-1].sequence)
             metrics.FOREIGN_FACTS.inc(len(new))
+            self._snapshots.consider(session)
             self._watches.tell(session.fact.session_id, session.place_of(new[-1]))

@@ -163,6 +163,7 @@ class ReplaySession:
         temperament_text: a temperament's TOML instead of a name; None where a name counts.
         causes: what to take instead of what was recorded, by stimulus.
         interval_ns: between points; None for points at facts only.
+        moments_ns: points at these moments only, ascending; empty: at facts, and between them as the interval says.
     """
 
     session_id: str
@@ -171,3 +172,4 @@ class ReplaySession:
     temperament_text: str | None
     causes: Mapping[str, Cause]
     interval_ns: int | None
+    moments_ns: tuple[int, ...] = ()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from itertools import islice
 from typing import Final
@@ -15,8 +16,9 @@ from services.state_engine.cache import SessionCache
 from services.state_engine.catching_up import CatchingUp
 from services.state_engine.commands import ReplaySession
 from services.state_engine.errors import SessionNotFoundError, TurnNotFoundError
-from services.state_engine.explanation import Breakdown, Shares, axis_shares, break_down
+from services.state_engine.explaining import Explanation, explain
 from services.state_engine.export_format import lines_of
+from services.state_engine.folding import Folding
 from services.state_engine.history import Page, page_of_all, page_of_path
 from services.state_engine.importing import Import
 from services.state_engine.journal.port import Journal
@@ -25,6 +27,8 @@ from services.state_engine.opening import Defaults, Opening
 from services.state_engine.recording import Recording
 from services.state_engine.replay import Point, Replay
 from services.state_engine.session import Session, State
+from services.state_engine.snapshots import EVERY as SNAPSHOT_EVERY
+from services.state_engine.snapshots import Snapshots, rebuilt
 from services.state_engine.temperament import Temperament, TemperamentError, parse_temperament
 from services.state_engine.watches import Watches
 from services.state_engine.writes import Writes
@@ -44,17 +48,7 @@ class EngineOptions:
     keep_text: bool
     cached_sessions: int
     facts_per_session: int
-
-
-@dataclass(frozen=True, slots=True)
-class Explanation:
-    """A state, what it is made of, and for each stimulus told apart its axes' shares and the words said; "" where they are not kept."""
-
-    state: State
-    temperament: Temperament
-    breakdown: Breakdown
-    axes: Mapping[str, Mapping[str, Shares]]
-    words: Mapping[str, str]
+    snapshot_every: int = SNAPSHOT_EVERY
 
 
 class Engine:
@@ -65,10 +59,12 @@ class Engine:
         temperaments: what sessions may choose from.
         clock: the present.
         options: what an operator chooses.
+        executor: where long folds are made; None for the event loop's own threads.
 
     Attributes:
         opening: makes sessions.
         recording: records facts of them.
+        folding: the way to their states.
         watches: who is told of what is recorded.
 
     Raises:
@@ -76,7 +72,12 @@ class Engine:
     """
 
     def __init__(
-        self, journal: Journal, temperaments: TemperamentLibrary, clock: Clock, options: EngineOptions
+        self,
+        journal: Journal,
+        temperaments: TemperamentLibrary,
+        clock: Clock,
+        options: EngineOptions,
+        executor: Executor | None = None,
     ) -> None:
         temperaments.named(options.temperament)
         self._journal = journal
@@ -84,13 +85,20 @@ class Engine:
         self._clock = clock
         self._facts_per_session = options.facts_per_session
         self.watches = Watches()
-        catching_up = None if journal.others is None else CatchingUp(journal.others, self.watches)
+        self._snapshots = Snapshots(journal, self._is_current, options.snapshot_every)
+        catching_up = None if journal.others is None else CatchingUp(journal.others, self.watches, self._snapshots)
         self._sessions = SessionCache(self._load, options.cached_sessions, self.watches.__contains__, catching_up)
         if catching_up is not None:
             catching_up.follow(self._sessions.get)
         defaults = Defaults(options.temperament, options.keep_text)
-        self.opening = Opening(journal, self._sessions, temperaments, clock, defaults)
-        self.recording = Recording(Writes(journal, self._sessions, self.watches, options.facts_per_session), clock)
+        self.opening = Opening(journal, self._sessions, temperaments, clock, defaults, self._snapshots)
+        self.folding = Folding(clock, executor)
+        writes = Writes(journal, self._sessions, self.watches, self._snapshots, options.facts_per_session)
+        self.recording = Recording(writes, self.folding, clock)
+
+    async def stop(self) -> None:
+        """End what goes on beside the calls. The journal still runs."""
+        await self._snapshots.stop()
 
     async def session(self, session_id: str) -> Session:
         """Return a session.
@@ -107,7 +115,9 @@ class Engine:
             SessionNotFoundError, TurnNotFoundError: there is none.
         """
         session = await self._sessions.get(session_id)
-        return session.state(*self._place(session, turn_id, as_of_ns))
+        turn = self._turn(session, turn_id)
+        await self.folding.ready(session, turn, as_of_ns)
+        return session.state(turn, self.folding.moment(session, turn, as_of_ns))
 
     async def explain(self, session_id: str, turn_id: str | None, as_of_ns: int | None, limit: int) -> Explanation:
         """Return what the state at a turn (None: the tip) and a moment (None: now) is made of, at most `limit` stimuli apart.
@@ -116,27 +126,8 @@ class Engine:
             SessionNotFoundError, TurnNotFoundError: there is none.
         """
         session = await self._sessions.get(session_id)
-        turn, moment_ns = self._place(session, turn_id, as_of_ns)
-        timeline, temperament = session.timeline, session.temperament
-        state = timeline.state(turn, moment_ns)
-        seen = session.read(state, turn, moment_ns)
-        felt = timeline.felt(turn, moment_ns)
-        ages = [timeline.elapsed_s(stimulus.key[0], moment_ns) for _, stimulus in felt]
-        breakdown = await asyncio.to_thread(break_down, temperament, state, felt, ages, limit)
-        age_of = {stimulus.key[1]: age for (_, stimulus), age in zip(felt, ages, strict=True)}
-        stimuli = await self._journal.stimuli(session_id, [one.stimulus_id for one in breakdown.largest])
-        said = dict.fromkeys(one.turn_id for one in breakdown.largest if one.turn_id)
-        turns = await self._journal.turns(session_id, said)
-        return Explanation(
-            state=seen,
-            temperament=temperament,
-            breakdown=breakdown,
-            axes={
-                fact.stimulus_id: axis_shares(temperament, state, fact.cause, age_of[fact.stimulus_id])
-                for fact in stimuli
-            },
-            words={turn.turn_id: turn.text for turn in turns},
-        )
+        turn = self._turn(session, turn_id)
+        return await explain(self._journal, self.folding, session, turn, as_of_ns, limit)
 
     async def replay(self, command: ReplaySession) -> AsyncIterator[Sequence[Point]]:
         """Yield both curves, some points at a time.
@@ -158,6 +149,7 @@ class Engine:
             command.causes,
             command.interval_ns,
             self._clock.now_ns(),
+            command.moments_ns,
         )
         points = iter(replay)
 
@@ -231,11 +223,11 @@ class Engine:
             return await page_of_all(self._journal, session, limit, token)
         return await page_of_path(self._journal, session, path_to, limit, token)
 
-    def _place(self, session: Session, turn_id: str | None, as_of_ns: int | None) -> tuple[str, int]:
+    def _turn(self, session: Session, turn_id: str | None) -> str:
         turn = session.tip.turn_id if turn_id is None else turn_id
         if turn not in session.timeline:
             raise TurnNotFoundError("turn_id", turn)
-        return turn, session.present_ns(turn, self._clock.now_ns()) if as_of_ns is None else as_of_ns
+        return turn
 
     async def _temperament(self, command: ReplaySession) -> Temperament | None:
         if command.temperament_text is not None:
@@ -247,9 +239,13 @@ class Engine:
 
     async def _load(self, session_id: str) -> Session | None:
         started = self._clock.monotonic()
-        log = await self._journal.load(session_id)
-        if log is None:
+        session = await self._journal.rebuild(session_id, lambda stored: rebuilt(stored, self._temperaments))
+        if session is None:
             return None
-        session = await asyncio.to_thread(Session.of, log, self._temperaments)
+        self._snapshots.consider(session)
         metrics.SESSION_LOADS.observe(self._clock.monotonic() - started)
         return session
+
+    def _is_current(self, session: Session) -> bool:
+        # Where there are other engines, a session that was just opened is not in memory, and the journal tells sessions of one name apart.
+        return self._sessions.holds(session) or (self._journal.others is not None and session.key is None)

@@ -15,8 +15,8 @@ import numpy as np
 from services.state_engine.appraisal import split_parts
 from services.state_engine.causes import Cause
 from services.state_engine.dynamics import Matrix, Vector
-from services.state_engine.folds import Stimulus
 from services.state_engine.temperament import HORMONES, Temperament
+from services.state_engine.timeline import Felt
 
 _FAST = 2 * len(HORMONES)
 
@@ -56,33 +56,30 @@ class Breakdown:
     remainder: Shares
 
 
-def break_down(
-    temperament: Temperament, state: Vector, felt: Sequence[tuple[str, Stimulus]], ages_s: Sequence[float], limit: int
-) -> Breakdown:
+def break_down(temperament: Temperament, state: Vector, felt: Felt, ages_s: Sequence[float], limit: int) -> Breakdown:
     """Return what a state is made of.
 
     Args:
         temperament: what is felt with.
         state: z, shape (2n,).
-        felt: all stimuli of which it is the sum, each with its turn.
+        felt: all stimuli of which it is the sum.
         ages_s: how long ago each fell, in the session's own time.
         limit: how many contributions to tell apart.
     """
     dynamics, readout = temperament.dynamics, temperament.readout
     size = dynamics.size
-    if not felt:
+    if not felt.moments_ns:
         return Breakdown([], _shares(temperament, np.zeros(size)))
-    impulses = np.stack([stimulus.impulse[:size] for _, stimulus in felt])
-    left = dynamics.remaining(impulses, np.array(ages_s))
+    left = dynamics.remaining(felt.latents, np.array(ages_s))
     adapted = left / readout.damping(state)
     order = np.argsort(-_sizes(adapted), kind="stable")
     largest, others = order[:limit], order[limit:]
     half_lives = dynamics.half_lives(left[largest], _FAST)
     contributions = []
     for index, half_life in zip(largest.tolist(), half_lives.tolist(), strict=True):
-        turn_id, stimulus = felt[index]
         shares = _shares(temperament, adapted[index])
-        contributions.append(Contribution(turn_id, stimulus.key[1], stimulus.key[0], shares, half_life))
+        turn_id, stimulus_id, moment_ns = felt.turn_ids[index], felt.stimulus_ids[index], felt.moments_ns[index]
+        contributions.append(Contribution(turn_id, stimulus_id, moment_ns, shares, half_life))
     return Breakdown(contributions, _shares(temperament, adapted[others].sum(axis=0)))
 
 

@@ -11,25 +11,18 @@ from services.state_engine import metrics
 from services.state_engine.again import again_after_conflict
 from services.state_engine.cache import SessionCache
 from services.state_engine.commands import CreateSession, ForkSession
+from services.state_engine.cutting import cut_to
 from services.state_engine.errors import (
     SessionExistsError,
     SessionNotFoundError,
     TurnNotFoundError,
 )
-from services.state_engine.journal.facts import (
-    Fact,
-    ForkOrigin,
-    LaterFact,
-    PauseFact,
-    ResumptionFact,
-    RetractionFact,
-    SessionFact,
-    StimulusFact,
-    TurnFact,
-)
-from services.state_engine.journal.port import Journal
+from services.state_engine.journal.facts import Fact, ForkOrigin, LaterFact, Origin, SessionFact
+from services.state_engine.journal.port import Journal, Settled
 from services.state_engine.library import TemperamentLibrary
+from services.state_engine.picture import Picture
 from services.state_engine.session import Session
+from services.state_engine.snapshots import Snapshots
 from services.state_engine.temperament import Temperament
 
 _SESSIONS_RECORDED = metrics.FACTS.labels("session")
@@ -45,10 +38,10 @@ class Defaults:
 
 @dataclass(frozen=True, slots=True)
 class _Draft:
-    """A session that is not in the journal yet, and the facts that will make it."""
+    """A session that is not in the journal yet, and how to record it."""
 
     session: Session
-    facts: Sequence[Fact]
+    record: Callable[[Settled], asyncio.Future[int]]
 
 
 class Opening:
@@ -60,6 +53,7 @@ class Opening:
         temperaments: what sessions may choose from.
         clock: the present.
         defaults: what counts where a caller leaves it open.
+        snapshots: what is kept of sessions that are long from the beginning.
     """
 
     def __init__(
@@ -69,8 +63,10 @@ class Opening:
         temperaments: TemperamentLibrary,
         clock: Clock,
         defaults: Defaults,
+        snapshots: Snapshots,
     ) -> None:
         self._journal = journal
+        self._snapshots = snapshots
         self._sessions = sessions
         self._temperaments = temperaments
         self._clock = clock
@@ -95,7 +91,7 @@ class Opening:
                 keep_text=self._defaults.keep_text if command.keep_text is None else command.keep_text,
                 created_ns=self._clock.now_ns(),
             )
-            return _Draft(Session(fact, temperament), [fact])
+            return self._appended(Session(fact, temperament), [fact])
 
         session, existed = await self._open(command.session_id, draft)
         if existed:
@@ -105,8 +101,8 @@ class Opening:
     async def fork(self, command: ForkSession) -> tuple[Session, bool]:
         """Make a session from another one's path to a turn, and say whether it was there already.
 
-        All of it is copied in one append, so that the fork has a log of its own: it can be exported, replayed and deleted without the
-        other, and what comes later to either reaches one of them only.
+        All of it is copied at once, inside the journal, so that the fork has a log of its own: it can be exported, replayed and deleted
+        without the other, and what comes later to either reaches one of them only.
 
         Raises:
             SessionNotFoundError, TurnNotFoundError: the session to fork or its turn is not there.
@@ -130,7 +126,7 @@ class Opening:
         opening = session.fact
 
         async def draft() -> _Draft:
-            return _Draft(session, [opening, *facts])
+            return self._appended(session, [opening, *facts])
 
         _, existed = await self._open(opening.session_id, draft)
         if existed:
@@ -167,10 +163,11 @@ class Opening:
                     # Where other engines write, only a session that was read from the journal can be told from a later one of its name.
                     if self._journal.others is None:
                         self._sessions.put(session)
+                    self._snapshots.consider(session)
                     _SESSIONS_RECORDED.inc()
                 release()
 
-            recorded = self._journal.append(session_id, made.facts, settled)
+            recorded = made.record(settled)
         except BaseException:
             # Nothing has been handed over, so nobody else will.
             release()
@@ -183,35 +180,26 @@ class Opening:
         turn_id = origin.tip.turn_id if command.turn_id is None else command.turn_id
         if turn_id not in origin.timeline:
             raise TurnNotFoundError("turn_id", turn_id)
-        path = {"", *origin.timeline.path(turn_id)}
-        log = await self._journal.load(command.session_id)
-        if log is None:
-            raise SessionNotFoundError(command.session_id)
         opening = replace(
-            log.session,
+            origin.fact,
             session_id=command.new_session_id,
             created_ns=self._clock.now_ns(),
             forked_from=ForkOrigin(command.session_id, turn_id),
         )
-        return await asyncio.to_thread(_fork_of, opening, log.facts, path, origin.temperament)
+        picture, key = origin.picture(), origin.key
+        session = await asyncio.to_thread(_fork_of, picture, opening, turn_id, origin.temperament)
+        taken = Origin(command.session_id, key, turn_id, picture.revision)
+        return _Draft(session, lambda settled: self._journal.copy(opening, taken, settled))
+
+    def _appended(self, session: Session, facts: Sequence[Fact]) -> _Draft:
+        return _Draft(session, lambda settled: self._journal.append(session.fact.session_id, facts, settled))
 
 
-def _fork_of(opening: SessionFact, facts: Sequence[LaterFact], path: set[str], temperament: Temperament) -> _Draft:
-    felt = {fact.stimulus_id for fact in facts if isinstance(fact, StimulusFact) and fact.turn_id in path}
-    taken: list[LaterFact] = []
-    for fact in facts:
-        if isinstance(fact, TurnFact | StimulusFact):
-            belongs = fact.turn_id in path
-        elif isinstance(fact, RetractionFact):
-            belongs = fact.stimulus_id in felt
-        else:
-            belongs = isinstance(fact, PauseFact | ResumptionFact)
-        if belongs:
-            taken.append(fact)
-    session = Session(opening, temperament)
-    session.apply(taken, 1 + len(taken))
+def _fork_of(picture: Picture, opening: SessionFact, turn_id: str, temperament: Temperament) -> Session:
+    session = Session.pictured(opening, temperament, None, cut_to(picture, turn_id))
+    session.kept = 0
     session.fold()
-    return _Draft(session, [opening, *taken])
+    return session
 
 
 def _check_same(command: CreateSession, fact: SessionFact) -> None:

@@ -59,15 +59,11 @@ class Bands:
 
     def of(self, distance: float) -> Band:
         """Return the band of a signed distance from the baseline. The thresholds themselves belong to the outer bands."""
-        if distance >= self.far:
-            return Band.SURGING
-        if distance >= self.near:
-            return Band.RISING
-        if distance <= -self.far:
-            return Band.CRASHING
-        if distance <= -self.near:
-            return Band.FADING
-        return Band.STEADY
+        if abs(distance) < self.near:
+            return Band.STEADY
+        if distance > 0.0:
+            return Band.SURGING if distance >= self.far else Band.RISING
+        return Band.CRASHING if distance <= -self.far else Band.FADING
 
 
 class Readout:
@@ -82,7 +78,7 @@ class Readout:
         bands: the thresholds.
     """
 
-    __slots__ = ("_bands", "_baselines", "_kappa", "_mood_scales", "_scales", "_size")
+    __slots__ = ("_bands", "_baselines", "_fast", "_kappa", "_mood_scales", "_scales", "_size")
 
     def __init__(
         self,
@@ -97,6 +93,7 @@ class Readout:
         self._bands = bands
         self._scales = np.array([scale for _, scale in mood_scales])
         self._size = ceilings.size
+        self._fast = 2 * len(self._baselines)
 
     @property
     def hormones(self) -> tuple[str, ...]:
@@ -136,19 +133,16 @@ class Readout:
 
     def levels(self, adapted: Vector) -> tuple[Level, ...]:
         """Return the hormones' levels, in order."""
-        values = iter(adapted.tolist())
-        band_of = self._bands.of
-        # The iterator gives a rise and a fall to each hormone in turn.
-        return tuple(
-            [
-                Level(name, value := squash(baseline, next(values) - next(values)), baseline, band_of(value - baseline))
-                for name, baseline in self._baselines
-            ]
-        )
+        values, band_of = adapted.tolist(), self._bands.of
+        found = []
+        for index, (name, baseline) in enumerate(self._baselines):
+            value = squash(baseline, values[2 * index] - values[2 * index + 1])
+            found.append(Level(name, value, baseline, band_of(value - baseline)))
+        return tuple(found)
 
     def moods(self, adapted: Vector) -> tuple[Mood, ...]:
         """Return the moods, in order."""
-        values = adapted[2 * len(self._baselines) :].tolist()
+        values = adapted[self._fast :].tolist()
         return tuple(
             [
                 Mood(name, math.tanh(value / scale))

@@ -5,6 +5,8 @@ Everything here runs on the event loop, and between looking at a session and han
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from limbic.runtime.clock import Clock
 from limbic.runtime.errors import InvalidArgumentError
 from services.state_engine import metrics
@@ -26,6 +28,7 @@ from services.state_engine.errors import (
     StimulusNotFoundError,
     TurnNotFoundError,
 )
+from services.state_engine.folding import Folding
 from services.state_engine.journal.facts import Fact, PauseFact, ResumptionFact, RetractionFact, RewindFact
 from services.state_engine.session import (
     CLOCK_KEY,
@@ -51,11 +54,13 @@ class Recording:
 
     Args:
         writes: the way into the journal.
+        folding: the way to a state.
         clock: the present.
     """
 
-    def __init__(self, writes: Writes, clock: Clock) -> None:
+    def __init__(self, writes: Writes, folding: Folding, clock: Clock) -> None:
         self._writes = writes
+        self._folding = folding
         self._clock = clock
 
     @again_after_conflict
@@ -88,7 +93,42 @@ class Recording:
             await self._writes.commit(session, facts)
         else:
             _REPEATED_TURNS.inc()
-        return session.state_now(command.turn_id, self._clock.now_ns()), not facts
+        return await self._folding.now(session, command.turn_id), not facts
+
+    @again_after_conflict
+    async def turns(self, session_id: str, commands: Sequence[RecordTurn]) -> tuple[State, int]:
+        """Record turns of a session in one step, each behind its parent; return the state at the last and how many were new.
+
+        Raises:
+            SessionNotFoundError, TurnNotFoundError: the session or a parent is not there.
+            TurnExistsError, StimulusExistsError: an id was used before for something else.
+            InvalidArgumentError: an event that the temperament does not name.
+        """
+        new: dict[str, RecordTurn | NewStimulus] = {turn_key(command.turn_id): command for command in commands}
+        for command in commands:
+            new.update((stimulus_key(stimulus.stimulus_id), stimulus) for stimulus in command.stimuli)
+        session, repeated = await self._writes.judge(session_id, new, None, commands[0].parent_turn_id)
+        now_ns, keep_text = self._clock.now_ns(), session.fact.keep_text
+        facts: list[Fact] = []
+        recorded: set[str] = set()
+        for command in commands:
+            said_ns = session.said_ns(command.turn_id)
+            if said_ns is None:
+                turn = command.fact("", now_ns, keep_text=keep_text)
+                if turn.parent_turn_id not in session.timeline and turn.parent_turn_id not in recorded:
+                    raise TurnNotFoundError("parent_turn_id", turn.parent_turn_id)
+                recorded.add(turn.turn_id)
+                said_ns = turn.occurred_ns
+                facts.append(turn)
+            for stimulus in command.stimuli:
+                if stimulus_key(stimulus.stimulus_id) not in repeated:
+                    _check_event(session, stimulus)
+                    facts.append(stimulus.fact(command.turn_id, said_ns, now_ns, keep_text=keep_text))
+        if facts:
+            await self._writes.commit(session, facts)
+        else:
+            _REPEATED_TURNS.inc()
+        return await self._folding.now(session, commands[-1].turn_id), len(recorded)
 
     @again_after_conflict
     async def stimulus(self, command: AddStimulus) -> tuple[State, bool]:
@@ -110,7 +150,7 @@ class Recording:
             now_ns, said_ns = self._clock.now_ns(), session.said_ns(turn_id)
             fact = stimulus.fact(turn_id, said_ns, now_ns, keep_text=session.fact.keep_text)
             await self._writes.commit(session, [fact])
-        return self._at_tip(session), bool(repeated)
+        return await self._folding.at_tip(session), bool(repeated)
 
     @again_after_conflict
     async def retraction(self, command: RetractStimulus) -> tuple[State, bool]:
@@ -128,7 +168,7 @@ class Recording:
             _REPEATED_RETRACTIONS.inc()
         else:
             await self._writes.commit(session, [RetractionFact(command.stimulus_id, self._clock.now_ns())])
-        return self._at_tip(session), repeated
+        return await self._folding.at_tip(session), repeated
 
     @again_after_conflict
     async def rewind(self, command: RewindSession) -> tuple[State, list[str]]:
@@ -149,7 +189,7 @@ class Recording:
             raise RewindExistsError(command.rewind_id)
         else:
             _REPEATED_REWINDS.inc()
-        return session.state_now(command.turn_id, self._clock.now_ns()), session.tip.left_by(command.rewind_id)
+        return await self._folding.now(session, command.turn_id), session.tip.left_by(command.rewind_id)
 
     @again_after_conflict
     async def pause(self, command: PauseSession) -> State:
@@ -169,7 +209,7 @@ class Recording:
             raise PauseExistsError(command.pause_id, "began")
         else:
             _REPEATED_PAUSES.inc()
-        return self._at_tip(session)
+        return await self._folding.at_tip(session)
 
     @again_after_conflict
     async def resumption(self, command: ResumeSession) -> State:
@@ -194,7 +234,7 @@ class Recording:
             await self._writes.commit(session, facts)
         else:
             _REPEATED_RESUMPTIONS.inc()
-        return self._at_tip(session)
+        return await self._folding.at_tip(session)
 
     def _ending(self, session: Session, command: ResumeSession) -> dict[str, int]:
         pauses = session.pauses
@@ -208,9 +248,6 @@ class Recording:
         if command.from_ns not in (None, ended_ns):
             raise PauseExistsError(command.pause_id, "ended")
         return {}
-
-    def _at_tip(self, session: Session) -> State:
-        return session.state_now(session.tip.turn_id, self._clock.now_ns())
 
 
 def _turn_or_tip(session: Session, turn_id: str | None) -> str:

@@ -51,6 +51,7 @@ class Replay:
         causes: what is taken instead of what was recorded, by stimulus on the path.
         interval_ns: between points; None for points at facts only.
         now_ns: the present, beyond which there is no curve.
+        moments_ns: if not empty, points at these moments and no others; they ascend.
 
     Raises:
         TurnNotFoundError: the session has no such turn.
@@ -67,6 +68,7 @@ class Replay:
         causes: Mapping[str, Cause],
         interval_ns: int | None,
         now_ns: int,
+        moments_ns: Sequence[int] = (),
     ) -> None:
         self._recorded = Session.of(log, temperaments)
         self._turn_id = self._recorded.tip.turn_id if turn_id is None else turn_id
@@ -80,7 +82,11 @@ class Replay:
             raise InvalidArgumentError(
                 "temperament", f"does not name the event {error.name}, which the session holds"
             ) from None
-        self._moments = _moments(self._recorded, self._turn_id, interval_ns, now_ns)
+        if moments_ns:
+            at = _facts(self._recorded, self._turn_id)
+            self._moments = [Moment(moment, at.get(moment, "")) for moment in moments_ns]
+        else:
+            self._moments = _moments(self._recorded, self._turn_id, interval_ns, now_ns)
 
     def __iter__(self) -> Iterator[Point]:
         """Yield the points in the order of time, for the cost of two folds over the path. Once only."""
@@ -110,10 +116,17 @@ def _with_causes(facts: Sequence[LaterFact], causes: Mapping[str, Cause], path: 
     return replaced
 
 
-def _moments(session: Session, turn_id: str, interval_ns: int | None, now_ns: int) -> list[Moment]:
+def _facts(session: Session, turn_id: str) -> dict[int, str]:
+    """Return the moments at which something was said or felt on a path, each with the turn."""
     timeline = session.timeline
     at = {said_ns: turn for turn in timeline.path(turn_id) if (said_ns := session.said_ns(turn)) is not None}
-    at.update((stimulus.key[0], turn) for turn, stimulus in timeline.felt(turn_id, 2**63 - 1))
+    felt = timeline.felt(turn_id, 2**63 - 1)
+    at.update(zip(felt.moments_ns, felt.turn_ids, strict=True))
+    return at
+
+
+def _moments(session: Session, turn_id: str, interval_ns: int | None, now_ns: int) -> list[Moment]:
+    at = _facts(session, turn_id)
     facts = [Moment(moment, at[moment]) for moment in sorted(at)]
     if interval_ns is None or not facts:
         return facts

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Final
 
 from limbic.runtime import validate
@@ -26,8 +27,10 @@ from services.state_engine.reading_message import reading_of
 
 MAX_TEXT_CHARS: Final = 65_536
 MAX_STIMULI: Final = 64
+MAX_TURNS: Final = 1_000
 MAX_READINGS: Final = 20_000
 MAX_TEMPERAMENT_CHARS: Final = 262_144
+MAX_MOMENTS: Final = 10_000
 MIN_REPLAY_INTERVAL_S: Final = 1.0
 MAX_REPLAY_INTERVAL_S: Final = 365 * 86_400.0
 MIN_WATCH_INTERVAL_S: Final = 0.1
@@ -60,8 +63,8 @@ def record_turn(request: state_pb2.RecordTurnRequest, now_ns: int) -> RecordTurn
     parent: str | None = None
     if request.HasField("parent_turn_id"):
         parent = optional_identifier("parent_turn_id", request.parent_turn_id) or ""
-    stimuli = tuple(_stimulus(f"stimuli[{index}]", one, now_ns) for index, one in enumerate(request.stimuli))
-    if len({stimulus.stimulus_id for stimulus in stimuli}) < len(stimuli):
+    stimuli = tuple([_stimulus(f"stimuli[{index}]", one, now_ns) for index, one in enumerate(request.stimuli)])
+    if len(stimuli) > 1 and len({stimulus.stimulus_id for stimulus in stimuli}) < len(stimuli):
         raise InvalidArgumentError("stimuli", "two of them have the same stimulus_id")
     return RecordTurn(
         session_id=validate.identifier("session_id", request.session_id),
@@ -75,6 +78,34 @@ def record_turn(request: state_pb2.RecordTurnRequest, now_ns: int) -> RecordTurn
         cut=request.cut,
         stimuli=stimuli,
     )
+
+
+def record_turns(request: state_pb2.RecordTurnsRequest, now_ns: int) -> tuple[str, list[RecordTurn]]:
+    """Check a request to record several turns; returns their session and the turns."""
+    session_id = validate.identifier("session_id", request.session_id)
+    if not 1 <= len(request.turns) <= MAX_TURNS:
+        raise InvalidArgumentError("turns", f"must be 1 to {MAX_TURNS:,}; there are {len(request.turns):,}")
+    turns = [_one_of_turns(f"turns[{index}]", session_id, one, now_ns) for index, one in enumerate(request.turns)]
+    if len({turn.turn_id for turn in turns}) < len(turns):
+        raise InvalidArgumentError("turns", "two of them have the same turn_id")
+    stimuli = [stimulus.stimulus_id for turn in turns for stimulus in turn.stimuli]
+    if len(set(stimuli)) < len(stimuli):
+        raise InvalidArgumentError("turns", "two of their stimuli have the same stimulus_id")
+    return session_id, turns
+
+
+def _one_of_turns(field: str, session_id: str, request: state_pb2.RecordTurnRequest, now_ns: int) -> RecordTurn:
+    if request.session_id not in ("", session_id):
+        raise InvalidArgumentError(f"{field}.session_id", "must be empty or the session of all")
+    if not request.HasField("parent_turn_id"):
+        raise InvalidArgumentError(f"{field}.parent_turn_id", "is required")
+    whole = state_pb2.RecordTurnRequest()
+    whole.CopyFrom(request)
+    whole.session_id = session_id
+    try:
+        return record_turn(whole, now_ns)
+    except InvalidArgumentError as error:
+        raise InvalidArgumentError(f"{field}.{error.field}", error.description) from None
 
 
 def add_stimulus(request: state_pb2.AddStimulusRequest, now_ns: int) -> AddStimulus:
@@ -146,6 +177,7 @@ def replay(request: state_pb2.ReplayRequest, now_ns: int) -> ReplaySession:
     if request.HasField("interval"):
         low, high = MIN_REPLAY_INTERVAL_S, MAX_REPLAY_INTERVAL_S
         interval_ns = round(validate.duration_s("interval", request.interval, low, high) * NS_PER_S)
+    moments_ns = _moments_ns(request, now_ns)
     text = validate.optional_text("temperament_text", request.temperament_text, MAX_TEMPERAMENT_CHARS)
     return ReplaySession(
         session_id=validate.identifier("session_id", request.session_id),
@@ -154,6 +186,7 @@ def replay(request: state_pb2.ReplayRequest, now_ns: int) -> ReplaySession:
         temperament_text=text or None,
         causes=causes,
         interval_ns=interval_ns,
+        moments_ns=moments_ns,
     )
 
 
@@ -169,6 +202,19 @@ def _from_ns(request: state_pb2.PauseRequest | state_pb2.ResumeRequest, now_ns: 
         return None
     # `from` is a word of Python's own.
     return validate.past_ns("from", getattr(request, "from"), now_ns)
+
+
+def _moments_ns(request: state_pb2.ReplayRequest, now_ns: int) -> tuple[int, ...]:
+    if request.moments and request.HasField("interval"):
+        raise InvalidArgumentError("moments", "cannot be given together with an interval")
+    if len(request.moments) > MAX_MOMENTS:
+        raise InvalidArgumentError("moments", f"must be at most {MAX_MOMENTS:,}; there are {len(request.moments):,}")
+    moments = tuple(
+        validate.past_ns(f"moments[{index}]", moment, now_ns) for index, moment in enumerate(request.moments)
+    )
+    if any(earlier >= later for earlier, later in pairwise(moments)):
+        raise InvalidArgumentError("moments", "must ascend")
+    return moments
 
 
 def optional_identifier(field: str, value: str) -> str | None:

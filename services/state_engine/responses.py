@@ -12,7 +12,7 @@ from limbic.affect.v1 import affect_pb2
 from limbic.runtime.clock import NS_PER_S
 from limbic.state.v1 import state_pb2
 from services.state_engine.causes import UNKNOWN_HEAD, Event, Reading
-from services.state_engine.engine import Explanation
+from services.state_engine.explaining import Explanation
 from services.state_engine.explanation import Shares
 from services.state_engine.history import Said
 from services.state_engine.journal.facts import Role, StimulusFact

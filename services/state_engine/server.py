@@ -73,6 +73,7 @@ class StateEngineService(state_pb2_grpc.StateEngineServiceServicer):
         if self._sweeping is not None:
             self._sweeping.cancel()
             await asyncio.gather(self._sweeping, return_exceptions=True)
+        await self._engine.stop()
         await self._journal.stop()
 
     async def CreateSession(
@@ -81,7 +82,7 @@ class StateEngineService(state_pb2_grpc.StateEngineServiceServicer):
         """Open a session."""
         session, existed = await self._engine.opening.create(requests.create_session(request))
         return state_pb2.CreateSessionResponse(
-            session=responses.session_message(session), state=self._tip_message(session), existed=existed
+            session=responses.session_message(session), state=await self._tip_message(session), existed=existed
         )
 
     async def GetState(self, request: state_pb2.GetStateRequest, context: Context) -> state_pb2.GetStateResponse:
@@ -93,6 +94,14 @@ class StateEngineService(state_pb2_grpc.StateEngineServiceServicer):
         """Record something said."""
         state, duplicate = await self._engine.recording.turn(requests.record_turn(request, self._clock.now_ns()))
         return state_pb2.RecordTurnResponse(state=state_message(state), duplicate=duplicate)
+
+    async def RecordTurns(
+        self, request: state_pb2.RecordTurnsRequest, context: Context
+    ) -> state_pb2.RecordTurnsResponse:
+        """Record several turns in one step."""
+        session_id, turns = requests.record_turns(request, self._clock.now_ns())
+        state, recorded = await self._engine.recording.turns(session_id, turns)
+        return state_pb2.RecordTurnsResponse(state=state_message(state), recorded=recorded)
 
     async def AddStimulus(
         self, request: state_pb2.AddStimulusRequest, context: Context
@@ -112,7 +121,7 @@ class StateEngineService(state_pb2_grpc.StateEngineServiceServicer):
         """Make a session from another one's path."""
         session, existed = await self._engine.opening.fork(requests.fork(request))
         return state_pb2.ForkResponse(
-            session=responses.session_message(session), state=self._tip_message(session), existed=existed
+            session=responses.session_message(session), state=await self._tip_message(session), existed=existed
         )
 
     async def Rewind(self, request: state_pb2.RewindRequest, context: Context) -> state_pb2.RewindResponse:
@@ -157,7 +166,7 @@ class StateEngineService(state_pb2_grpc.StateEngineServiceServicer):
             while True:
                 session = await self._engine.session(session_id)
                 # Whoever reads slowly holds up this line, and what is recorded meanwhile is one message after it.
-                yield state_pb2.WatchStateResponse(state=self._tip_message(session), cause_turn_id=turn_id)
+                yield state_pb2.WatchStateResponse(state=await self._tip_message(session), cause_turn_id=turn_id)
                 turn_id = await self._drain.unless_begun(watch.wait(interval_s))
 
     async def ExportSession(
@@ -185,7 +194,7 @@ class StateEngineService(state_pb2_grpc.StateEngineServiceServicer):
         session, existed = await self._engine.take(session_id, lines())
         return state_pb2.ImportSessionResponse(
             session=responses.session_message(session),
-            state=self._tip_message(session),
+            state=await self._tip_message(session),
             existed=existed,
             facts=session.revision,
         )
@@ -209,8 +218,8 @@ class StateEngineService(state_pb2_grpc.StateEngineServiceServicer):
             turns=[responses.turn_message(said) for said in page.turns], next_page_token=page.next_token
         )
 
-    def _tip_message(self, session: Session) -> state_pb2.State:
-        return state_message(session.state_now(session.tip.turn_id, self._clock.now_ns()))
+    async def _tip_message(self, session: Session) -> state_pb2.State:
+        return state_message(await self._engine.folding.at_tip(session))
 
     def _place(
         self, request: state_pb2.GetStateRequest | state_pb2.ExplainRequest

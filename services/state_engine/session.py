@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -20,11 +21,14 @@ from services.state_engine.journal.facts import (
     TurnFact,
 )
 from services.state_engine.library import TemperamentLibrary
+from services.state_engine.picture import Picture
 from services.state_engine.readout import Level, Mood
 from services.state_engine.session_time import Pauses
+from services.state_engine.stimuli import Stimuli
 from services.state_engine.temperament import Temperament
 from services.state_engine.timeline import Timeline
 from services.state_engine.tip import Tip
+from services.state_engine.turn_tree import ROOT, TurnTree
 
 _TURN, _STIMULUS, _RETRACTION, _REWIND = "t:", "s:", "x:", "r:"
 _PREFIX = 2
@@ -91,12 +95,14 @@ class Session:
         pauses: when its own clock stood still.
         revision: how many facts it takes in.
         key: the journal's own key of it; None if it has not been read from there.
+        kept: the revision of the latest snapshot of it; 0 if there is none.
         in_flight: keys of facts that are on their way to the journal, with what to wait for.
         stale: whether the journal is known to hold something else; then it is to be rebuilt.
     """
 
     __slots__ = (
-        "_retracted", "_said_ns", "_turn_of", "fact", "in_flight", "key", "pauses", "revision", "stale", "temperament", "timeline", "tip",
+        "_retracted", "_said_ns", "_unfelt", "fact", "in_flight", "kept", "key", "pauses", "revision", "stale", "temperament",
+        "timeline", "tip",
     )  # fmt: skip
 
     def __init__(self, fact: SessionFact, temperament: Temperament) -> None:
@@ -107,11 +113,14 @@ class Session:
         self.pauses = Pauses()
         self.revision = 1
         self.key: int | None = None
+        self.kept = 0
         self.in_flight: dict[str, asyncio.Future[None]] = {}
         self.stale = False
-        self._said_ns: dict[str, int] = {}
-        self._turn_of: dict[str, str] = {}
+        # By the number of the turn; the root was never said.
+        self._said_ns = array("q", [0])
         self._retracted: set[str] = set()
+        # Stimuli that were taken back before they came, with their turns.
+        self._unfelt: dict[str, str] = {}
 
     @classmethod
     def of(cls, log: SessionLog, temperaments: TemperamentLibrary) -> Session:
@@ -129,6 +138,58 @@ class Session:
         session.fold()
         return session
 
+    @classmethod
+    def pictured(cls, fact: SessionFact, temperament: Temperament, key: int | None, picture: Picture) -> Session:
+        """Return the session that a picture shows, with the journal's key of it if there is one. The picture's columns become its own."""
+        session = cls(replace(fact, temperament_text=temperament.text), temperament)
+        session.key, session.revision, session.kept = key, picture.revision, picture.revision
+        session.pauses = Pauses(picture.begins, picture.ends)
+        tree = TurnTree.of([*picture.turn_ids], picture.parents, picture.depths, picture.anchors)
+        stimuli = Stimuli.of(
+            temperament.dynamics,
+            [*picture.stimulus_ids],
+            picture.stimulus_turns,
+            picture.moments_ns,
+            picture.latents,
+            picture.gone,
+        )
+        session.timeline = Timeline(temperament.dynamics, session.pauses.time(), tree, stimuli)
+        for turn, known in picture.folds.items():
+            session.timeline.known.keep(turn, known)
+        session.tip = Tip(session.timeline, picture.tip, picture.abandoned, picture.rewinds)
+        session._said_ns = picture.said_ns
+        session._retracted = {*picture.retracted}
+        session._unfelt = {**picture.unfelt}
+        return session
+
+    def picture(self) -> Picture:
+        """Return the session as it is now, to be looked at elsewhere while it goes on."""
+        tree, stimuli = self.timeline.tree, self.timeline.stimuli
+        begins, ends = self.pauses.all
+        return Picture(
+            revision=self.revision,
+            turns=len(tree),
+            turn_ids=tree.ids,
+            parents=tree.parents,
+            depths=tree.depths,
+            anchors=tree.anchors,
+            said_ns=self._said_ns,
+            tip=self.tip.turn_id,
+            abandoned=self.tip.all_abandoned,
+            rewinds=self.tip.rewinds,
+            stimuli=len(stimuli),
+            stimulus_ids=stimuli.ids,
+            stimulus_turns=stimuli.turns,
+            moments_ns=stimuli.moments,
+            latents=stimuli.latents(slice(len(stimuli))),
+            gone=[*stimuli.gone],
+            retracted=[*self._retracted],
+            unfelt={**self._unfelt},
+            begins=begins,
+            ends=ends,
+            folds=self.timeline.known.all(),
+        )
+
     def fold(self) -> None:
         """Compute now what the next question about the tip needs: away from the event loop, after many facts were taken in."""
         self.timeline.last_ns(self.tip.turn_id)
@@ -137,22 +198,21 @@ class Session:
         """Whether the turn, stimulus or retraction of a key has been recorded."""
         name = key[_PREFIX:]
         if key.startswith(_TURN):
-            return name in self._said_ns
-        return name in (self._turn_of if key.startswith(_STIMULUS) else self._retracted)
+            return name in self.timeline
+        if key.startswith(_STIMULUS):
+            return name in self.timeline.stimuli.numbers or name in self._unfelt
+        return name in self._retracted
 
     def said_ns(self, turn_id: str) -> int | None:
         """Return when a turn was said; None for the root."""
-        return self._said_ns.get(turn_id)
-
-    def turn_of(self, stimulus_id: str) -> str:
-        """Return the turn at which a recorded stimulus was felt."""
-        return self._turn_of[stimulus_id]
+        number = self.timeline.tree.numbers.get(turn_id, ROOT)
+        return None if number == ROOT else self._said_ns[number]
 
     def place_of(self, fact: Fact) -> str:
         """Return the turn to which a fact belongs; "" for the root, and for what belongs to none."""
         if isinstance(fact, TurnFact | StimulusFact | RewindFact):
             return fact.turn_id
-        return self._turn_of.get(fact.stimulus_id, "") if isinstance(fact, RetractionFact) else ""
+        return self._turn_of(fact.stimulus_id) or "" if isinstance(fact, RetractionFact) else ""
 
     def apply(self, facts: Sequence[Fact], revision: int) -> None:
         """Take in facts that are in the journal; `revision` is the number of the last."""
@@ -164,15 +224,16 @@ class Session:
         if isinstance(fact, TurnFact):
             self.timeline.add_turn(fact.turn_id, fact.parent_turn_id)
             self.tip.move(fact.turn_id)
-            self._said_ns[fact.turn_id] = fact.occurred_ns
+            self._said_ns.append(fact.occurred_ns)
         elif isinstance(fact, StimulusFact):
-            self._turn_of[fact.stimulus_id] = fact.turn_id
-            if fact.stimulus_id not in self._retracted:
+            if fact.stimulus_id in self._retracted:
+                self._unfelt[fact.stimulus_id] = fact.turn_id
+            else:
                 impulse = self.temperament.impulse(fact.cause)
                 self.timeline.add_stimulus(fact.turn_id, Stimulus((fact.occurred_ns, fact.stimulus_id), impulse))
         elif isinstance(fact, RetractionFact):
             self._retracted.add(fact.stimulus_id)
-            turn_id = self._turn_of.get(fact.stimulus_id)
+            turn_id = self._turn_of(fact.stimulus_id)
             if turn_id is not None:
                 self.timeline.remove_stimulus(turn_id, fact.stimulus_id)
         elif isinstance(fact, RewindFact):
@@ -183,6 +244,12 @@ class Session:
         elif isinstance(fact, ResumptionFact):
             self.pauses.end(fact.pause_id, fact.from_ns)
             self.timeline.set_time(self.pauses.time(), fact.from_ns)
+
+    def _turn_of(self, stimulus_id: str) -> str | None:
+        number = self.timeline.stimuli.numbers.get(stimulus_id)
+        if number is None:
+            return self._unfelt.get(stimulus_id)
+        return self.timeline.tree.ids[self.timeline.stimuli.turns[number]]
 
     def state_now(self, turn_id: str, now_ns: int) -> State:
         """Return the state at a turn now: see `present_ns`."""

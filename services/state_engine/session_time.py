@@ -7,8 +7,9 @@ the set of pauses alone, so that one of which the engine learns late counts as i
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from limbic.runtime.clock import NS_PER_S
 
@@ -67,13 +68,25 @@ class SessionTime:
 
 
 class Pauses:
-    """The pauses of one session, as they become known: each begins and may end, and either may be learned of first."""
+    """The pauses of one session, as they become known: each begins and may end, and either may be learned of first.
+
+    Args:
+        begins: when those began that are known already, by their ids.
+        ends: when they ended.
+    """
 
     __slots__ = ("_begins", "_ends")
 
-    def __init__(self) -> None:
-        self._begins: dict[str, int] = {}
-        self._ends: dict[str, int] = {}
+    def __init__(
+        self, begins: Mapping[str, int] = MappingProxyType({}), ends: Mapping[str, int] = MappingProxyType({})
+    ) -> None:
+        self._begins = {**begins}
+        self._ends = {**ends}
+
+    @property
+    def all(self) -> tuple[dict[str, int], dict[str, int]]:
+        """When each began, and when each ended that has."""
+        return {**self._begins}, {**self._ends}
 
     def begin(self, pause_id: str, from_ns: int) -> None:
         """Take in that a pause began."""

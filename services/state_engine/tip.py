@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 from services.state_engine.timeline import Timeline
@@ -23,15 +25,34 @@ class Tip:
 
     Args:
         timeline: the tree.
+        turn_id: where the conversation stands already.
+        abandoned: what has been left behind already.
+        rewinds: the moves that this came from.
     """
 
     __slots__ = ("_abandoned", "_rewinds", "_timeline", "turn_id")
 
-    def __init__(self, timeline: Timeline) -> None:
-        self.turn_id = ""
+    def __init__(
+        self,
+        timeline: Timeline,
+        turn_id: str = "",
+        abandoned: Iterable[str] = (),
+        rewinds: Mapping[str, Rewound] = MappingProxyType({}),
+    ) -> None:
+        self.turn_id = turn_id
         self._timeline = timeline
-        self._abandoned: set[str] = set()
-        self._rewinds: dict[str, Rewound] = {}
+        self._abandoned = {*abandoned}
+        self._rewinds = {**rewinds}
+
+    @property
+    def all_abandoned(self) -> list[str]:
+        """The turns that are left behind, in no order."""
+        return [*self._abandoned]
+
+    @property
+    def rewinds(self) -> dict[str, Rewound]:
+        """The moves, by their ids."""
+        return {**self._rewinds}
 
     def move(self, turn_id: str) -> None:
         """Take a turn as the tip because it was said."""

@@ -29,6 +29,7 @@ from services.state_engine.journal.facts import (
 )
 from services.state_engine.journal.port import Journal, JournalConflictError
 from services.state_engine.session import Session, key_of, turn_key
+from services.state_engine.snapshots import Snapshots
 from services.state_engine.watches import Watches
 
 _log = get_logger(__name__)
@@ -50,13 +51,17 @@ class Writes:
         journal: where facts go.
         sessions: what is in memory.
         watches: who is told of what has been recorded.
+        snapshots: what is kept of sessions that have grown.
         facts_per_session: how many facts a session may hold.
     """
 
-    def __init__(self, journal: Journal, sessions: SessionCache, watches: Watches, facts_per_session: int) -> None:
+    def __init__(
+        self, journal: Journal, sessions: SessionCache, watches: Watches, snapshots: Snapshots, facts_per_session: int
+    ) -> None:
         self._journal = journal
         self._sessions = sessions
         self._watches = watches
+        self._snapshots = snapshots
         self._facts_per_session = facts_per_session
 
     async def settled(self, session_id: str, keys: Iterable[str]) -> Session:
@@ -140,6 +145,7 @@ class Writes:
             # Where another engine's facts stand before these, or have come from the journal together with these, the session catches up.
             if session.revision == revision - len(facts):
                 session.apply(facts, revision)
+                self._snapshots.consider(session)
         except Exception as error:  # noqa: BLE001
             # A fault of ours must not keep the other callers of this commit waiting. The journal has the facts: rebuild from them.
             _log.error("facts not applied", error=type(error).__name__, exc_info=error)

@@ -66,6 +66,10 @@ class Store(Protocol):
 
     def rows(self, query: str) -> list[tuple[Any, ...]]: ...
 
+    def bytes_literal(self, digits: str) -> str:
+        """Return hexadecimal digits as SQL writes bytes."""
+        ...
+
 
 class SqliteStore:
     dialect: Dialect = "sqlite"
@@ -87,6 +91,9 @@ class SqliteStore:
         with closing(sqlite3.connect(self.path)) as connection:
             return connection.execute(query).fetchall()
 
+    def bytes_literal(self, digits: str) -> str:
+        return f"x'{digits}'"
+
 
 class PostgresStore:
     dialect: Dialect = "postgresql"
@@ -105,6 +112,9 @@ class PostgresStore:
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         with psycopg.connect(self.url, autocommit=True) as connection:
             return connection.execute(query).fetchall()
+
+    def bytes_literal(self, digits: str) -> str:
+        return f"'\\x{digits}'::bytea"
 
 
 @asynccontextmanager

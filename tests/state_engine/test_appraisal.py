@@ -85,7 +85,7 @@ def test_confidence_scales_the_impulse(v: float, i: float, t: float, confidence:
 
 @given(st.lists(st.floats(-50.0, 50.0), min_size=5, max_size=5))
 def test_an_impulse_goes_to_one_channel_by_its_sign(signed: list[float]) -> None:
-    latent = split(tuple(signed), 14)
+    latent = np.array(split(tuple(signed), 14))
 
     assert (latent >= 0.0).all()
     assert (latent[0:10:2] - latent[1:10:2] == signed).all()

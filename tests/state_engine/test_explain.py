@@ -51,7 +51,7 @@ def test_contributions_and_remainder_are_the_state_before_the_squash(
     for number, (moment, cause) in enumerate(drawn):
         timeline.add_stimulus("t", Stimulus((moment, f"s{number}"), temperament.impulse(cause)))
     state, what = timeline.state("t", END_NS), timeline.felt("t", END_NS)
-    ages = [(END_NS - stimulus.key[0]) / NS_PER_S for _, stimulus in what]
+    ages = [(END_NS - moment_ns) / NS_PER_S for moment_ns in what.moments_ns]
 
     breakdown = break_down(temperament, state, what, ages, limit)
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import math
+import sqlite3
 import tempfile
 from collections.abc import Coroutine
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
@@ -141,15 +143,19 @@ class Laws(RuleBasedStateMachine):
         path = Path(self.folder.name) / "journal.sqlite3"
         self.journal = SqliteJournal(path, self.clock, capacity=1_000)
         # One session in memory: the others are rebuilt from the journal whenever they are used.
-        options = EngineOptions(temperament="default", keep_text=True, cached_sessions=1, facts_per_session=10_000)
+        options = EngineOptions("default", True, cached_sessions=1, facts_per_session=10_000, snapshot_every=3)
         self.engine = Engine(self.journal, LIBRARY, self.clock, options)
         self.run(self.journal.start())
 
     def run(self, call: Coroutine[Any, Any, _Result]) -> _Result:
         return self.runner.run(call)
 
-    def teardown(self) -> None:
+    def _stop(self) -> None:
+        self.run(self.engine.stop())
         self.run(self.journal.stop())
+
+    def teardown(self) -> None:
+        self._stop()
         self.runner.close()
         self.folder.cleanup()
 
@@ -279,9 +285,15 @@ class Laws(RuleBasedStateMachine):
     @rule()
     def restart(self) -> None:
         before = {session_id: self._bits(session_id) for session_id in self.models}
-        self.run(self.journal.stop())
+        self._stop()
         self._start()
         assert {session_id: self._bits(session_id) for session_id in self.models} == before
+
+    @rule(change=st.sampled_from(("DELETE FROM snapshots", "UPDATE snapshots SET content = zeroblob(length(content))")))
+    def snapshots_are_lost(self, change: str) -> None:
+        """At any time, with sessions in memory and without."""
+        with closing(sqlite3.connect(Path(self.folder.name) / "journal.sqlite3")) as connection, connection:
+            connection.execute(change)
 
     def _bits(self, session_id: str) -> list[float]:
         return seen(self.run(self.engine.state(session_id, None, None)))

@@ -7,6 +7,7 @@ from importlib.resources import files
 import grpc
 import pytest
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from limbic.runtime.clock import NS_PER_S
 from limbic.state.v1 import state_pb2
@@ -17,6 +18,12 @@ from tests.state_engine.parts import START_NS, Running, reading, refused, values
 async def points(engine: Running, **fields: object) -> list[state_pb2.ReplayResponse]:
     request = state_pb2.ReplayRequest(session_id="s", **fields)  # type: ignore[arg-type]
     return [point async for point in engine.stub.Replay(request)]
+
+
+def at(moment_ns: int) -> Timestamp:
+    moment = Timestamp()
+    moment.FromNanoseconds(moment_ns)
+    return moment
 
 
 def offsets(found: list[state_pb2.ReplayResponse]) -> list[tuple[float, str]]:
@@ -55,6 +62,17 @@ async def test_without_an_interval_there_are_points_at_facts_only(engine: Runnin
 
     assert offsets(await points(engine)) == [(0, "t0"), (50, "t1"), (100, "t1"), (200, "t2")]
     assert offsets(await points(engine, turn_id="t0")) == [(0, "t0")]
+
+
+async def test_given_moments_there_are_points_at_these_and_no_others(engine: Running) -> None:
+    await a_conversation(engine)
+    wanted = [START_NS + round(second * NS_PER_S) for second in (0, 99.5, 100, 250)]
+
+    found = await points(engine, moments=[at(moment) for moment in wanted])
+
+    assert offsets(found) == [(0.0, "t0"), (99.5, ""), (100.0, "t1"), (250.0, "")]
+    for point in found:
+        assert values(point.recorded) == values(await state_at(engine, "t2", as_of=point.recorded.as_of))
 
 
 async def test_a_curve_goes_on_for_a_day_and_no_longer(engine: Running) -> None:
@@ -108,6 +126,10 @@ async def test_with_other_readings_it_would_have_felt_different(engine: Running)
         ({"readings": [felt("g")]}, "readings"),  # not on the path
         ({"readings": [felt("f0"), felt("f0")]}, "readings"),
         ({"interval": Duration(nanos=999_999_999)}, "interval"),
+        ({"moments": [at(START_NS), at(START_NS)]}, "moments"),
+        ({"moments": [at(START_NS + 10**15)]}, "moments[0]"),
+        ({"moments": [at(START_NS + one) for one in range(10_001)]}, "moments"),
+        ({"moments": [at(START_NS)], "interval": Duration(seconds=1)}, "moments"),
         ({"temperament_text": "description = 1"}, "temperament_text"),
         ({"temperament_text": "x", "temperament": "default"}, "temperament_text"),
     ],

@@ -19,6 +19,7 @@ from services.state_engine.folds import Stimulus
 from services.state_engine.library import TemperamentLibrary
 from services.state_engine.session_time import Pause, SessionTime
 from services.state_engine.timeline import Timeline
+from services.state_engine.turn_tree import EVERY
 from tests.state_engine import strategies as some
 from tests.state_engine.parts import START_NS
 
@@ -191,11 +192,17 @@ def test_a_long_conversation_answers_about_any_moment_without_walking_through_it
 
     for back in (0, 1, 10, 5_000, 9_999):
         timeline.state("t9999", START_NS + (9_999 - back) * NS_PER_S)
-        assert law.steps <= 2, "one step for the moment asked about, and at most one to the last stimulus before it"
+        assert law.steps <= (EVERY + 1 if back else 1), (
+            "one step for the present, and for the past those between milestones"
+        )
         law.steps = 0
     timeline.add_stimulus("t9989", Stimulus((START_NS + 9_989 * NS_PER_S + 1, "late"), law.impulse(ONE)))
     timeline.state("t9999", START_NS + 9_999 * NS_PER_S)
     assert law.steps <= 13, "a late reading costs what stands after it"
+    timeline.add_stimulus("t5000", Stimulus((START_NS + 5_000 * NS_PER_S + 1, "very late"), law.impulse(ONE)))
+    law.steps = 0
+    timeline.state("t9999", START_NS + 9_999 * NS_PER_S)
+    assert 5_000 <= law.steps <= 5_001 + EVERY
 
 
 def test_what_is_felt_now_at_a_turn_long_past_costs_one_walk_and_not_one_for_each_turn() -> None:

@@ -5,7 +5,7 @@ Moments are in nanoseconds since the epoch. `occurred_ns` is when something happ
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import NamedTuple
@@ -128,6 +128,29 @@ class SessionLog:
     key: int
 
 
+class Snapshot(NamedTuple):
+    """What was kept of a session at a revision, so that its log need not be read from the beginning."""
+
+    revision: int
+    content: bytes
+
+
+UNREADABLE = Snapshot(1, b"")
+"""Stands for one that the store cannot read any more."""
+
+
+class Origin(NamedTuple):
+    """What a fork takes along: the facts of a session up to a number that belong to the path to a turn ("" for the root).
+
+    `key` is the journal's own key of the session, where it is known.
+    """
+
+    session_id: str
+    key: int | None
+    turn_id: str
+    revision: int
+
+
 class Head(NamedTuple):
     """Where a session's log ends: the journal's own key of the session, and the number of its last fact."""
 
@@ -148,3 +171,20 @@ class NumberedTurn:
 
     sequence: int
     turn: TurnFact
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A session as it stands in the journal, to be read from there piece by piece.
+
+    Attributes:
+        session: how it was opened.
+        key: the journal's own key of it.
+        snapshot: the one that is kept, unread; None if there is none.
+        after: returns what was recorded after a number, in order.
+    """
+
+    session: SessionFact
+    key: int
+    snapshot: Snapshot | None
+    after: Callable[[int], Iterable[NumberedFact]]

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Sequence
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from services.state_engine.journal.facts import (
     Fact,
     Head,
     NumberedFact,
     NumberedTurn,
+    Origin,
+    SessionFact,
     SessionLog,
+    Snapshot,
     StimulusFact,
+    Stored,
     TurnFact,
 )
+
+_Built = TypeVar("_Built")
 
 Settled = Callable[[int | None], None]
 """Called once, on the event loop, when an append or a deletion is over: with the session's revision or the number of facts that were
@@ -98,6 +104,38 @@ class Journal(Protocol):
 
         The future raises `JournalUnavailableError` if nothing was deleted, or if the file could not yet be cleaned of what was: then the
         same call is to be made again.
+        """
+        ...
+
+    def copy(self, opening: SessionFact, origin: Origin, settled: Settled) -> asyncio.Future[int]:
+        """Record a new session with what it takes along from another one, all or nothing of it.
+
+        `settled` and the future as in `append`; the revision is the new session's.
+
+        Raises:
+            JournalBusyError: at once, if the queue is full.
+
+        The future raises `JournalUnavailableError` if it could not be written, `JournalConflictError` if the new id is taken, and
+        `SessionNotFoundError` if the origin is not in the journal.
+        """
+        ...
+
+    def keep(self, session_id: str, snapshot: Snapshot, key: int | None = None) -> asyncio.Future[int]:
+        """Keep a snapshot in the place of the one that is there; with a `key`, only if the session still is the one with that key.
+
+        Resolves to 1, or to 0 where there is no such session. Nothing rests on it: a snapshot may be gone at any time.
+
+        Raises:
+            JournalBusyError: at once, if the queue is full.
+
+        The future raises `JournalUnavailableError` if it could not be written.
+        """
+        ...
+
+    async def rebuild(self, session_id: str, build: Callable[[Stored], _Built]) -> _Built | None:
+        """Have something built from a session in a reader's thread, and return it; None if there is no such session.
+
+        So the rows of a long one need not be in memory all at once.
         """
         ...
 

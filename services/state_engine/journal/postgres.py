@@ -19,8 +19,12 @@ from services.state_engine.journal.facts import (
     Head,
     NumberedFact,
     NumberedTurn,
+    Origin,
+    SessionFact,
     SessionLog,
+    Snapshot,
     StimulusFact,
+    Stored,
     TurnFact,
 )
 from services.state_engine.journal.port import JournalOpenError, Others, Settled
@@ -44,7 +48,7 @@ _Result = TypeVar("_Result")
 _READERS: Final = 2
 """So that a long session that is being rebuilt does not hold up a short read."""
 
-_VACUUM = f"VACUUM {', '.join([*(table.name for table in TABLES.values()), 'heads', 'sessions', 'temperaments'])}"
+_VACUUM = f"VACUUM {', '.join([*(table.name for table in TABLES.values()), 'heads', 'snapshots', 'sessions', 'temperaments'])}"
 
 
 class PostgresJournal:
@@ -111,6 +115,18 @@ class PostgresJournal:
             settled(facts)
 
         return self._commits.delete(session_id, deleted, untouched_since_ns)
+
+    def copy(self, opening: SessionFact, origin: Origin, settled: Settled) -> asyncio.Future[int]:
+        """Record a new session with what it takes along from another one."""
+        return self._commits.copy(opening, origin, settled)
+
+    def keep(self, session_id: str, snapshot: Snapshot, key: int | None = None) -> asyncio.Future[int]:
+        """Keep a snapshot in the place of the one that is there."""
+        return self._commits.keep(session_id, snapshot, key)
+
+    async def rebuild(self, session_id: str, build: Callable[[Stored], _Result]) -> _Result | None:
+        """Have something built from a session in a reader's thread, and return it; None if there is no such session."""
+        return await self._read(queries.rebuild, session_id, build)
 
     async def load(self, session_id: str) -> SessionLog | None:
         """Return all facts of a session, or None if there is no such session."""

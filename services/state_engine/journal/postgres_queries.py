@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final, TypeVar
 
-from services.state_engine.journal.facts import Head, NumberedFact, SessionLog
+from psycopg import errors
+
+from services.state_engine.journal.facts import UNREADABLE, Head, NumberedFact, SessionLog, Snapshot, Stored
 from services.state_engine.journal.postgres_server import Connection
 from services.state_engine.journal.rows import (
     SESSION_COLUMNS,
@@ -18,6 +20,8 @@ from services.state_engine.journal.rows import (
     log_of,
     session_of,
 )
+
+_Built = TypeVar("_Built")
 
 _KEY: Final = "SELECT session_key FROM sessions WHERE session_id = %s"
 TURNS: Final = f"SELECT {', '.join(TURN_COLUMNS)} FROM turns WHERE session_key = ({_KEY}) AND turn_id = ANY(%s)"
@@ -35,6 +39,7 @@ _SINCE: Final = [
     )
     for table in TABLES.values()
 ]
+_SNAPSHOT: Final = "SELECT revision, content FROM snapshots WHERE session_key = %s"
 _SESSION: Final = (
     f"SELECT session_key, text, {', '.join(SESSION_COLUMNS)} FROM sessions "
     "JOIN temperaments ON digest = temperament_digest WHERE session_id = %s"
@@ -61,6 +66,25 @@ def load(connection: Connection, session_id: str) -> SessionLog | None:
     return log_of(row[0], session_of(row[1:]), found)
 
 
+def rebuild(connection: Connection, session_id: str, build: Callable[[Stored], _Built]) -> _Built | None:
+    """Have something built from a session, or return None if there is no such session."""
+    with connection.transaction():
+        row = connection.execute(_SESSION, (session_id,)).fetchone()
+        if row is None:
+            return None
+        key = int(row[0])
+        snapshot = _snapshot(connection, key)
+
+    def after(revision: int) -> Iterator[NumberedFact]:
+        # Outside of a transaction while they are gone over: the server ends one that does nothing for long. Rows are never changed, and
+        # those that come meanwhile are caught up with.
+        with connection.transaction(), connection.pipeline():
+            cursors = [(table, connection.execute(select, (key, revision))) for table, select in _SINCE]
+        return in_order(cursors)
+
+    return build(Stored(session_of(row[1:]), key, snapshot, after))
+
+
 def since(connection: Connection, session_id: str, head: Head) -> list[NumberedFact] | None:
     """Return what was recorded after a head, in order, or None if the session with its key is gone."""
     with connection.transaction():
@@ -68,7 +92,7 @@ def since(connection: Connection, session_id: str, head: Head) -> list[NumberedF
         if row is None or row[0] != head.key:
             return None
         found = _facts(connection, *head)
-    return in_order(found)
+    return [*in_order(found)]
 
 
 def by_ids(connection: Connection, session_id: str, select: str, ids: Sequence[str]) -> list[Row]:
@@ -88,6 +112,17 @@ def untouched_since(connection: Connection, moment_ns: int, limit: int) -> list[
     """Return sessions of which nothing was recorded at a moment or later."""
     rows = connection.execute(_UNTOUCHED, {"moment": moment_ns, "limit": limit})
     return [session_id for (session_id,) in rows]
+
+
+def _snapshot(connection: Connection, key: int) -> Snapshot | None:
+    try:
+        with connection.transaction():
+            # In binary: as text it has twice the size.
+            kept = connection.execute(_SNAPSHOT, (key,), binary=True).fetchone()
+    except (errors.DataCorrupted, errors.IndexCorrupted):
+        # The log may be whole, and it is enough.
+        return UNREADABLE
+    return None if kept is None else Snapshot(*kept)
 
 
 def _facts(connection: Connection, key: int, revision: int) -> list[tuple[Table, list[Row]]]:

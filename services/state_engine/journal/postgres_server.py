@@ -11,6 +11,7 @@ from limbic.runtime.logs import get_logger
 from services.state_engine.errors import JournalCorruptError, JournalUnavailableError
 from services.state_engine.journal.migrate import VERSION, VERSION_TABLE, migrations, missing, translated
 from services.state_engine.journal.port import JournalOpenError
+from services.state_engine.metrics import FAILURES
 
 _log = get_logger(__name__)
 
@@ -126,7 +127,9 @@ def warn_if_not_durable(connection: Connection) -> None:
 def failure(error: psycopg.Error, action: str) -> JournalCorruptError | JournalUnavailableError:
     """Return what callers are told of an error; `action` is what could not be done."""
     if isinstance(error, (errors.DataCorrupted, errors.IndexCorrupted)):
+        FAILURES.labels("corrupt").inc()
         return JournalCorruptError()
+    FAILURES.labels(action).inc()
     return JournalUnavailableError(action)
 
 

@@ -17,13 +17,14 @@ from psycopg.pq import TransactionStatus
 from limbic.runtime.errors import LimbicError
 from limbic.runtime.logs import get_logger
 from services.state_engine.errors import JournalUnavailableError, SessionNotFoundError
+from services.state_engine.journal import copying
 from services.state_engine.journal.backoff import Backoff
 from services.state_engine.journal.batch import Rows
-from services.state_engine.journal.facts import Head, SessionFact
+from services.state_engine.journal.facts import Head, Origin, SessionFact
 from services.state_engine.journal.port import JournalConflictError
 from services.state_engine.journal.postgres_server import CHANNEL, Connection, error_name, failure
 from services.state_engine.journal.rows import SESSION_COLUMNS, TABLES, session_row
-from services.state_engine.journal.writer import Append, Deletion, Outcome
+from services.state_engine.journal.writer import Append, Copying, Deletion, Keeping, Outcome
 from services.state_engine.metrics import COMMIT_SECONDS, RECONNECTS
 
 _log = get_logger(__name__)
@@ -56,6 +57,16 @@ _LOCK_SESSION = (
     + ") FROM sessions JOIN heads USING (session_key) WHERE session_id = %s FOR UPDATE OF heads"
 )
 _DROP_TEMPERAMENT = "DELETE FROM temperaments WHERE digest = %s AND NOT EXISTS (SELECT 1 FROM sessions WHERE temperament_digest = digest)"
+# As whoever appends does it, so that the session is not deleted meanwhile.
+_LOCK_HEAD = (
+    "SELECT session_key FROM heads JOIN sessions USING (session_key) WHERE session_id = %s FOR NO KEY UPDATE OF heads"
+)
+# While something is copied from a session others may append to it, and nobody may delete it.
+_HOLD = "SELECT session_key FROM heads JOIN sessions USING (session_key) WHERE session_id = %s FOR KEY SHARE OF heads"
+_KEEP = (
+    "INSERT INTO snapshots (session_key, revision, content) VALUES (%s, %s, %b) "
+    "ON CONFLICT (session_key) DO UPDATE SET revision = EXCLUDED.revision, content = EXCLUDED.content"
+)
 _INSERT = {
     kind: f"INSERT INTO {table.name} (session_key, sequence, {', '.join(table.columns)}) "
     f"VALUES (%s, %s{', %s' * len(table.columns)})"
@@ -94,6 +105,27 @@ class PostgresWriter:
         """Delete a session from the tables. A temperament that no session has any more goes too."""
         try:
             return self._attempt(lambda connection: self._delete(connection, deletion))
+        except (psycopg.Error, JournalUnavailableError) as error:
+            return _told(error, 1)
+
+    def copy(self, work: Copying) -> Outcome:
+        """Make a session from a part of another one."""
+        started = time.monotonic()
+        try:
+            return self._attempt(lambda connection: self._copy(connection, work.opening, work.origin))
+        except psycopg.IntegrityError:
+            return JournalConflictError()
+        except SessionNotFoundError as error:
+            return error
+        except (psycopg.Error, JournalUnavailableError) as error:
+            return _told(error, 1)
+        finally:
+            COMMIT_SECONDS.observe(time.monotonic() - started)
+
+    def keep(self, keeping: Keeping) -> Outcome:
+        """Write a snapshot in the place of the one before."""
+        try:
+            return self._attempt(lambda connection: self._keep(connection, keeping))
         except (psycopg.Error, JournalUnavailableError) as error:
             return _told(error, 1)
 
@@ -184,6 +216,7 @@ class PostgresWriter:
         deleted = 1
         for table in TABLES.values():
             deleted += connection.execute(f"DELETE FROM {table.name} WHERE session_key = %s", (key,)).rowcount
+        connection.execute("DELETE FROM snapshots WHERE session_key = %s", (key,))
         connection.execute("DELETE FROM heads WHERE session_key = %s", (key,))
         connection.execute("DELETE FROM sessions WHERE session_key = %s", (key,))
         connection.execute(_DROP_TEMPERAMENT, (digest,))
@@ -191,6 +224,30 @@ class PostgresWriter:
         self._committing = True
         _check(connection.execute("COMMIT"))
         return deleted
+
+    def _copy(self, connection: Connection, opening: SessionFact, origin: Origin) -> int:
+        connection.execute("BEGIN")
+        row = connection.execute(_HOLD, (origin.session_id,)).fetchone()
+        if row is None or origin.key not in (None, row[0]):
+            raise SessionNotFoundError(origin.session_id)
+        opened = _open(connection, [opening])[opening.session_id]
+        names = {"origin": row[0], "copy": opened.key, "turn_id": origin.turn_id, "revision": origin.revision}
+        for statement in copying.POSTGRESQL:
+            connection.execute(statement, names)
+        counted = connection.execute(copying.COUNT).fetchone()
+        revision = 1 + (counted[0] if counted else 0)
+        _check(self._commit(connection, Rows({opening.session_id: Head(opened.key, revision)})))
+        return revision
+
+    def _keep(self, connection: Connection, keeping: Keeping) -> int:
+        connection.execute("BEGIN")
+        row = connection.execute(_LOCK_HEAD, (keeping.session_id,)).fetchone()
+        if row is None or keeping.key not in (None, row[0]):
+            return 0
+        connection.execute(_KEEP, (row[0], *keeping.snapshot))
+        self._committing = True
+        _check(connection.execute("COMMIT"))
+        return 1
 
     def _commit(self, connection: Connection, rows: Rows) -> Cursor:
         keys, revisions = zip(*rows.heads.values(), strict=True) if rows.heads else ((), ())

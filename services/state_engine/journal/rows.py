@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+import struct
+from binascii import a2b_base64, b2a_base64
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import astuple, dataclass
 from functools import cache, lru_cache
 from heapq import merge
+from operator import attrgetter
 from typing import Any, Final
 
 from services.state_engine.causes import AxisUncertainty, Cause, Emotions, Event, HeadIdentity, Reading
@@ -85,14 +88,20 @@ def session_of(row: Row) -> SessionFact:
 
 def log_of(key: int, session: SessionFact, found: Iterable[tuple[Table, Iterable[Row]]]) -> SessionLog:
     """Return the log that the rows of all tables make up; sequence comes first in each row, and each table's are in its order."""
-    facts = in_order(found)
+    facts = [*in_order(found)]
     return SessionLog(session, [fact for _, fact in facts], facts[-1].sequence if facts else 1, key)
 
 
-def in_order(found: Iterable[tuple[Table, Iterable[Row]]]) -> list[NumberedFact]:
-    """Return the facts of several tables in the order in which they were recorded. Rows as in `log_of`."""
-    numbered = ([NumberedFact(row[0], table.fact(row[1:])) for row in rows] for table, rows in found)
-    return list(merge(*numbered, key=lambda one: one.sequence))
+def in_order(found: Iterable[tuple[Table, Iterable[Row]]]) -> Iterator[NumberedFact]:
+    """Yield the facts of several tables in the order in which they were recorded, each made from its row when it is wanted.
+
+    Rows as in `log_of`.
+    """
+    return merge(*(_numbered(table, rows) for table, rows in found), key=attrgetter("sequence"))
+
+
+def _numbered(table: Table, rows: Iterable[Row]) -> Iterator[NumberedFact]:
+    return (NumberedFact(row[0], table.fact(row[1:])) for row in rows)
 
 
 def turn_row(turn: TurnFact) -> Row:
@@ -144,19 +153,33 @@ def stimulus_of(row: Row) -> StimulusFact:
 
 
 def _emotions_text(emotions: Emotions) -> str:
-    # A finite float's repr is the shortest JSON that reads back as the same float, and a list's is its items'.
+    # JSON: [[label, …], probabilities, [index of an active one, …]]. The probabilities are little-endian doubles in base64: to write 28 of
+    # them as decimals would cost half as much as the rest of a record's rows.
+    packed = b2a_base64(_doubles(len(emotions.labels)).pack(*emotions.probabilities), newline=False).decode()
     active = [index for index, is_active in enumerate(emotions.active) if is_active]
-    return f"[{_labels_text(emotions.labels)},{list(emotions.probabilities)},{active}]"
+    return f'[{_labels_text(emotions.labels)},"{packed}",{active}]'
 
 
 def _emotions_of(text: str) -> Emotions:
-    # What `_emotions_text` has written, taken apart by hand: most of the time that a long session needs to load would go into JSON.
-    labels_text, probabilities, active_text = text[2:-2].split("],[")
+    # Taken apart by hand: most of the time that a long session needs to load would go into JSON.
+    labels_text, _, rest = text[2:].partition("],")
     labels = _labels_of(labels_text)
+    if rest.startswith('"'):
+        packed, _, active_text = rest[1:-2].partition('",[')
+        probabilities = _doubles(len(labels)).unpack(a2b_base64(packed))
+    else:
+        # Decimals, as earlier versions wrote them.
+        decimals, _, active_text = rest[1:-2].partition("],[")
+        probabilities = tuple(map(float, decimals.split(","))) if labels else ()
     active = [False] * len(labels)
     for index in active_text.split(",") if active_text else ():
         active[int(index)] = True
-    return Emotions(labels, tuple(map(float, probabilities.split(","))) if labels else (), tuple(active))
+    return Emotions(labels, probabilities, tuple(active))
+
+
+@lru_cache(maxsize=64)
+def _doubles(count: int) -> struct.Struct:
+    return struct.Struct(f"<{count}d")
 
 
 @lru_cache(maxsize=64)

@@ -16,8 +16,12 @@ from services.state_engine.journal import sqlite_file, sqlite_queries
 from services.state_engine.journal.facts import (
     Fact,
     NumberedTurn,
+    Origin,
+    SessionFact,
     SessionLog,
+    Snapshot,
     StimulusFact,
+    Stored,
     TurnFact,
 )
 from services.state_engine.journal.migrate import migrate
@@ -81,6 +85,18 @@ class SqliteJournal:
     def delete(self, session_id: str, settled: Settled, untouched_since_ns: int | None = None) -> asyncio.Future[int]:
         """Delete all facts of a session, also from the WAL and from free pages."""
         return self._commits.delete(session_id, settled, untouched_since_ns)
+
+    def copy(self, opening: SessionFact, origin: Origin, settled: Settled) -> asyncio.Future[int]:
+        """Record a new session with what it takes along from another one."""
+        return self._commits.copy(opening, origin, settled)
+
+    def keep(self, session_id: str, snapshot: Snapshot, key: int | None = None) -> asyncio.Future[int]:
+        """Keep a snapshot in the place of the one that is there."""
+        return self._commits.keep(session_id, snapshot, key)
+
+    async def rebuild(self, session_id: str, build: Callable[[Stored], _Result]) -> _Result | None:
+        """Have something built from a session in a reader's thread, and return it; None if there is no such session."""
+        return await self._read(sqlite_queries.rebuild, session_id, build)
 
     async def load(self, session_id: str) -> SessionLog | None:
         """Return all facts of a session, or None if there is no such session."""

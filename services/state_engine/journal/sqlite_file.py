@@ -11,6 +11,7 @@ from typing import Final
 
 from services.state_engine.errors import JournalCorruptError, JournalUnavailableError
 from services.state_engine.journal.port import JournalOpenError
+from services.state_engine.metrics import FAILURES
 
 Connect = Callable[[Path], sqlite3.Connection]
 
@@ -83,9 +84,16 @@ def error_name(error: sqlite3.Error) -> str:
 
 def failure(error: sqlite3.Error, action: str) -> JournalCorruptError | JournalUnavailableError:
     """Return what callers are told of an error; `action` is what could not be done."""
-    if getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+    if is_corrupt(error):
+        FAILURES.labels("corrupt").inc()
         return JournalCorruptError()
+    FAILURES.labels(action).inc()
     return JournalUnavailableError(action)
+
+
+def is_corrupt(error: sqlite3.Error) -> bool:
+    """Whether an error says that what is in the file is damaged."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 def path_of(url: str) -> Path:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final, TypeVar
 
-from services.state_engine.journal.facts import SessionLog
+from services.state_engine.journal.facts import UNREADABLE, NumberedFact, SessionLog, Snapshot, Stored
 from services.state_engine.journal.rows import (
     SESSION_COLUMNS,
     STIMULUS_COLUMNS,
     TABLES,
     TURN_COLUMNS,
     Row,
+    in_order,
     log_of,
     session_of,
 )
+from services.state_engine.journal.sqlite_file import is_corrupt
+
+_Built = TypeVar("_Built")
 
 _IDS_PER_STATEMENT: Final = 500
 
@@ -26,9 +30,13 @@ _TURNS_BEFORE = (
 )
 STIMULI = f"SELECT {', '.join(STIMULUS_COLUMNS)} FROM stimuli WHERE session_key = ? AND stimulus_id IN "
 _FACTS = [
-    (table, f"SELECT sequence, {', '.join(table.columns)} FROM {table.name} WHERE session_key = ? ORDER BY sequence")
+    (
+        table,
+        f"SELECT sequence, {', '.join(table.columns)} FROM {table.name} WHERE session_key = ? AND sequence > ? ORDER BY sequence",
+    )
     for table in TABLES.values()
 ]
+_SNAPSHOT = "SELECT revision, content FROM snapshots WHERE session_key = ?"
 _SESSION = (
     f"SELECT session_key, text, {', '.join(SESSION_COLUMNS)} FROM sessions "
     "JOIN temperaments ON digest = temperament_digest WHERE session_id = ?"
@@ -75,10 +83,39 @@ def load(connection: sqlite3.Connection, session_id: str) -> SessionLog | None:
         row = connection.execute(_SESSION, (session_id,)).fetchone()
         if row is None:
             return None
-        found = [(table, connection.execute(select, (row[0],)).fetchall()) for table, select in _FACTS]
+        found = [(table, connection.execute(select, (row[0], 1)).fetchall()) for table, select in _FACTS]
     finally:
         connection.execute("COMMIT")
     return log_of(row[0], session_of(row[1:]), found)
+
+
+def rebuild(connection: sqlite3.Connection, session_id: str, build: Callable[[Stored], _Built]) -> _Built | None:
+    """Have something built from a session, or return None if there is no such session."""
+    connection.execute("BEGIN")
+    try:
+        row = connection.execute(_SESSION, (session_id,)).fetchone()
+        if row is None:
+            return None
+        key = int(row[0])
+
+        def after(revision: int) -> Iterator[NumberedFact]:
+            return in_order((table, connection.execute(select, (key, revision))) for table, select in _FACTS)
+
+        return build(Stored(session_of(row[1:]), key, _snapshot(connection, key), after))
+    finally:
+        # SQLite commits nothing any more, not even what was only read, once it has met a damaged page.
+        connection.execute("ROLLBACK")
+
+
+def _snapshot(connection: sqlite3.Connection, key: int) -> Snapshot | None:
+    try:
+        kept = connection.execute(_SNAPSHOT, (key,)).fetchone()
+    except sqlite3.DatabaseError as error:
+        if not is_corrupt(error):
+            raise
+        # The log may be whole, and it is enough.
+        return UNREADABLE
+    return None if kept is None else Snapshot(*kept)
 
 
 def untouched_since(connection: sqlite3.Connection, moment_ns: int, limit: int) -> list[str]:

@@ -10,12 +10,13 @@ from typing import Final
 
 from limbic.runtime.logs import get_logger
 from services.state_engine.errors import JournalUnavailableError, SessionNotFoundError
+from services.state_engine.journal import copying
 from services.state_engine.journal.batch import Rows
-from services.state_engine.journal.facts import Head, SessionFact
+from services.state_engine.journal.facts import Head, Origin, SessionFact
 from services.state_engine.journal.port import JournalConflictError
 from services.state_engine.journal.rows import SESSION_COLUMNS, TABLES, insert_rows, session_row
 from services.state_engine.journal.sqlite_file import error_name, failure
-from services.state_engine.journal.writer import Append, Deletion, Outcome
+from services.state_engine.journal.writer import Append, Copying, Deletion, Keeping, Outcome
 from services.state_engine.metrics import COMMIT_SECONDS
 
 _log = get_logger(__name__)
@@ -27,6 +28,13 @@ _CACHED_HEADS: Final = 100_000
 
 _LAST_SEQUENCE: Final = " UNION ALL ".join(
     ["SELECT 1"] + [f"SELECT MAX(sequence) FROM {table.name} WHERE session_key = :key" for table in TABLES.values()]
+)
+
+
+_KEEP: Final = (
+    "INSERT INTO snapshots (session_key, revision, content) "
+    "SELECT session_key, ?1, ?2 FROM sessions WHERE session_id = ?3 AND session_key = ifnull(?4, session_key) "
+    "ON CONFLICT (session_key) DO UPDATE SET revision = excluded.revision, content = excluded.content"
 )
 
 
@@ -76,6 +84,31 @@ class SqliteWriter:
         finally:
             self._roll_back()
         return deleted if self._clean else JournalUnavailableError("cleaned of what was deleted")
+
+    def copy(self, work: Copying) -> Outcome:
+        """Make a session from a part of another one."""
+        started = time.monotonic()
+        try:
+            return self._copy(work.opening, work.origin)
+        except sqlite3.IntegrityError:
+            return JournalConflictError()
+        except SessionNotFoundError as error:
+            return error
+        except sqlite3.Error as error:
+            _log.error("session not copied", error=error_name(error))
+            return failure(error, "written")
+        finally:
+            self._roll_back()
+            COMMIT_SECONDS.observe(time.monotonic() - started)
+
+    def keep(self, keeping: Keeping) -> Outcome:
+        """Write a snapshot in the place of the one before."""
+        revision, content = keeping.snapshot
+        try:
+            return self._connection.execute(_KEEP, (revision, content, keeping.session_id, keeping.key)).rowcount
+        except sqlite3.Error as error:
+            _log.error("snapshot not written", error=error_name(error))
+            return failure(error, "written")
 
     def close(self) -> None:
         """Close the connection, which folds the WAL into the file."""
@@ -143,6 +176,7 @@ class SqliteWriter:
         deleted = 1
         for table in TABLES.values():
             deleted += self._connection.execute(f"DELETE FROM {table.name} WHERE session_key = ?", (row[0],)).rowcount
+        self._connection.execute("DELETE FROM snapshots WHERE session_key = ?", (row[0],))
         self._connection.execute("DELETE FROM sessions WHERE session_key = ?", (row[0],))
         self._connection.execute(
             "DELETE FROM temperaments WHERE digest = ?1 AND NOT EXISTS "
@@ -151,6 +185,22 @@ class SqliteWriter:
         )
         self._connection.execute("COMMIT")
         return deleted
+
+    def _copy(self, opening: SessionFact, origin: Origin) -> int:
+        execute = self._connection.execute
+        execute("BEGIN IMMEDIATE")
+        head = self._head(origin.session_id)
+        if origin.key not in (None, head.key):
+            raise SessionNotFoundError(origin.session_id)
+        key = self._open_session(opening)
+        names = {"origin": head.key, "copy": key, "turn_id": origin.turn_id, "revision": origin.revision}
+        for statement in copying.SQLITE:
+            execute(statement, names)
+        (facts,) = execute(copying.COUNT).fetchone()
+        for statement in copying.SQLITE_END:
+            execute(statement)
+        execute("COMMIT")
+        return 1 + int(facts)
 
     def _touched(self, key: int, created_ns: int, since_ns: int | None) -> bool:
         if since_ns is None:

@@ -16,7 +16,7 @@ from typing import Protocol
 from limbic.runtime.errors import LimbicError
 from limbic.runtime.logs import get_logger
 from services.state_engine.errors import JournalBusyError, JournalUnavailableError
-from services.state_engine.journal.facts import Fact
+from services.state_engine.journal.facts import Fact, Origin, SessionFact, Snapshot
 from services.state_engine.journal.port import JournalConflictError, Settled
 from services.state_engine.metrics import COMMIT_APPENDS, QUEUE_DEPTH
 
@@ -26,7 +26,7 @@ LARGEST_BATCH = 512
 """Appends in one transaction: bounds how long the first of them waits for the last."""
 
 Outcome = int | LimbicError | JournalConflictError
-"""The session's revision after an append or how many facts a deletion took, or why it was not done."""
+"""The session's revision after an append or a copy, how many facts a deletion took, how many snapshots were written; or why nothing was."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,6 +41,27 @@ class Append:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Keeping:
+    """A snapshot that is to take the place of the one before, and who waits for it. With a `key`, only for the session that has it."""
+
+    session_id: str
+    snapshot: Snapshot
+    key: int | None
+    settled: Settled
+    future: asyncio.Future[int]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Copying:
+    """A session that is to begin with a part of another one, and who waits for it."""
+
+    opening: SessionFact
+    origin: Origin
+    settled: Settled
+    future: asyncio.Future[int]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Deletion:
     """A session that is to be deleted, if nothing was recorded of it at `untouched_since_ns` or later; and who waits for it."""
 
@@ -48,6 +69,10 @@ class Deletion:
     untouched_since_ns: int | None
     settled: Settled
     future: asyncio.Future[int]
+
+
+Alone = Copying | Deletion | Keeping
+"""What has a transaction of its own."""
 
 
 class BatchWriter(Protocol):
@@ -59,6 +84,14 @@ class BatchWriter(Protocol):
 
     def delete(self, deletion: Deletion) -> Outcome:
         """Delete a session and whatever is left of it elsewhere in the store."""
+        ...
+
+    def copy(self, work: Copying) -> Outcome:
+        """Make a session from a part of another one."""
+        ...
+
+    def keep(self, keeping: Keeping) -> Outcome:
+        """Write a snapshot; 0 if there is no such session."""
         ...
 
     def close(self) -> None:
@@ -77,8 +110,8 @@ class GroupCommit:
     def __init__(self, open_writer: Callable[[], BatchWriter], capacity: int) -> None:
         self._open_writer = open_writer
         self._capacity = capacity
-        self._queue: queue.SimpleQueue[Append | Deletion | None] = queue.SimpleQueue()
-        self._held: Deletion | None = None
+        self._queue: queue.SimpleQueue[Append | Alone | None] = queue.SimpleQueue()
+        self._held: Alone | None = None
         self._waiting = 0
         self._thread: threading.Thread | None = None
 
@@ -112,6 +145,18 @@ class GroupCommit:
         self._queue.put(Deletion(session_id, untouched_since_ns, settled, future))
         return future
 
+    def copy(self, opening: SessionFact, origin: Origin, settled: Settled) -> asyncio.Future[int]:
+        """Queue a copy, behind all that waits. See `Journal.copy`."""
+        future = self._admit()
+        self._queue.put(Copying(opening, origin, settled, future))
+        return future
+
+    def keep(self, session_id: str, snapshot: Snapshot, key: int | None = None) -> asyncio.Future[int]:
+        """Queue a snapshot, behind all that waits. See `Journal.keep`."""
+        future = self._admit()
+        self._queue.put(Keeping(session_id, snapshot, key, _nobody, future))
+        return future
+
     def _admit(self) -> asyncio.Future[int]:
         if self._waiting >= self._capacity:
             raise JournalBusyError
@@ -132,23 +177,27 @@ class GroupCommit:
         finally:
             writer.close()
 
-    def _write(self, writer: BatchWriter, batch: list[Append] | Deletion) -> list[Outcome]:
+    def _write(self, writer: BatchWriter, batch: list[Append] | Alone) -> list[Outcome]:
         try:
+            if isinstance(batch, Copying):
+                return [writer.copy(batch)]
+            if isinstance(batch, Keeping):
+                return [writer.keep(batch)]
             return [writer.delete(batch)] if isinstance(batch, Deletion) else writer.write(batch)
         except Exception as error:  # noqa: BLE001
             # A thread that died here would leave every later caller waiting. The type is safe to log, the values are not.
             _log.error("the journal's writer failed", error=type(error).__name__)
             return [JournalUnavailableError("written") for _ in _parts(batch)]
 
-    def _next_batch(self) -> list[Append] | Deletion:
-        """Return appends that came one after the other, or a deletion; no appends at the end."""
+    def _next_batch(self) -> list[Append] | Alone:
+        """Return appends that came one after the other, or what has a transaction of its own; no appends at the end."""
         if self._held is not None:
-            deletion, self._held = self._held, None
-            return deletion
+            held, self._held = self._held, None
+            return held
         batch: list[Append] = []
         work = self._queue.get()
         while work is not None:
-            if isinstance(work, Deletion):
+            if not isinstance(work, Append):
                 if not batch:
                     return work
                 self._held = work
@@ -165,9 +214,9 @@ class GroupCommit:
             self._queue.put(None)
         return batch
 
-    def _settle(self, batch: list[Append] | Deletion, outcomes: Sequence[Outcome]) -> None:
+    def _settle(self, batch: list[Append] | Alone, outcomes: Sequence[Outcome]) -> None:
         self._waiting -= len(outcomes)
-        if not isinstance(batch, Deletion):
+        if isinstance(batch, list):
             COMMIT_APPENDS.observe(len(batch))
         for work, outcome in zip(_parts(batch), outcomes, strict=True):
             work.settled(outcome if isinstance(outcome, int) else None)
@@ -179,5 +228,9 @@ class GroupCommit:
                 work.future.set_exception(outcome)
 
 
-def _parts(batch: list[Append] | Deletion) -> Sequence[Append | Deletion]:
-    return [batch] if isinstance(batch, Deletion) else batch
+def _parts(batch: list[Append] | Alone) -> Sequence[Append | Alone]:
+    return batch if isinstance(batch, list) else [batch]
+
+
+def _nobody(outcome: int | None) -> None:
+    """Whoever waits for a snapshot waits for its future."""
