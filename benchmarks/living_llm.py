@@ -4,6 +4,9 @@ Two living LLMs run as they always do, in processes of their own; this one talks
 conversation are held, with the other turns 48 to 52, one turn here and one turn there, so that whatever else the machine does falls on
 both alike. The person says the same five sentences in both. Once the person takes a moment before answering, as people do, which is
 when the model reads ahead; once they do not.
+
+With `--server` the model does not speak in the living LLM but in a real server that speaks the OpenAI protocol, llama-cpp-python's own, one
+for each of the two. It does not read ahead, and keeps the prompt that it computed last.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -25,12 +29,13 @@ import rich
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from rich.table import Table
 
+from benchmarks._llama_cpp_server import llama_cpp_server
 from limbic.llm.v1 import llm_pb2, llm_pb2_grpc
 from limbic.runtime.channels import open_channel
 from limbic.runtime.server import run_service
-from limbic.runtime.settings import GatewaySettings, LlmSettings, RuntimeSettings
+from limbic.runtime.settings import GatewaySettings, LlmSettings, RuntimeSettings, UpstreamSettings
 from limbic.state.v1 import state_pb2
-from services.living_llm.assembly import make_upstream
+from services.living_llm.assembly import make_upstreams
 from services.living_llm.server import LivingLlmService
 
 LINES = (
@@ -47,6 +52,7 @@ REPLY = "Oh, that sounds like a lot. What happened then?"
 EARLY, LATE, MEASURED = 2, 48, 5
 """The first turn that is measured of a young and of an old conversation, and how many are measured of each."""
 YOUNG, OLD = (f"{first} to {first + MEASURED - 1}" for first in (EARLY, LATE))
+CONTEXT_TOKENS = 4096
 READY_S = 120.0
 
 
@@ -59,16 +65,17 @@ class Turn:
     fresh_tokens: int
 
 
-def serve(target: str) -> None:
-    """Serve the embedded model at an address until SIGTERM."""
-    settings = LlmSettings(listen=target, metrics=None)
-    service = LivingLlmService(settings, make_upstream(settings, GatewaySettings().persona))
+def serve(target: str, url: str) -> None:
+    """Serve the embedded model, or the server at a URL, at an address until SIGTERM."""
+    upstream = UpstreamSettings(url=url, context_tokens=CONTEXT_TOKENS if url else 0)
+    settings = LlmSettings(listen=target, metrics=None, upstream=upstream, context_tokens=CONTEXT_TOKENS)
+    service = LivingLlmService(settings, make_upstreams(settings, GatewaySettings().persona))
     run_service("living-llm", service, RuntimeSettings(), settings)
 
 
 @asynccontextmanager
-async def living_llm() -> AsyncIterator[Any]:
-    """Start the living LLM with the embedded model, and yield a stub once it serves."""
+async def living_llm(url: str = "") -> AsyncIterator[Any]:
+    """Start the living LLM with the embedded model, or with the server at a URL, and yield a stub once it serves."""
     with tempfile.TemporaryDirectory(prefix="limbic-") as directory:
         target = f"unix:{directory}/llm"
         # As supervisord.conf has it.
@@ -79,6 +86,8 @@ async def living_llm() -> AsyncIterator[Any]:
             "benchmarks.living_llm",
             "--serve",
             target,
+            "--url",
+            url,
             env=environment,
             stdout=asyncio.subprocess.DEVNULL,
         )
@@ -135,10 +144,26 @@ class Conversation:
         self._messages.append(llm_pb2.Message(role=role, text=text))
 
 
-async def measure(rounds: int, pause_s: float) -> dict[str, list[Turn]]:
+@asynccontextmanager
+async def with_server(threads: int) -> AsyncIterator[Any]:
+    """Start a real server and the living LLM in front of it, and yield a stub."""
+    with tempfile.TemporaryDirectory(prefix="limbic-") as directory:
+        log = Path(directory) / "log"
+        async with (
+            llama_cpp_server(log, context_tokens=CONTEXT_TOKENS, threads=threads) as server,
+            living_llm(server.url) as stub,
+        ):
+            yield stub
+
+
+async def measure(rounds: int, pause_s: float, server: bool) -> dict[str, list[Turn]]:
     """Hold young and old conversations in turn."""
     found: dict[str, list[Turn]] = {"1, right after the start": [], YOUNG: [], OLD: []}
-    async with living_llm() as one, living_llm() as other:
+    threads = LlmSettings().threads
+    async with (
+        with_server(threads) if server else living_llm() as one,
+        with_server(threads) if server else living_llm() as other,
+    ):
         for stub in (one, other):
             found["1, right after the start"].append(await Conversation(stub, 1).say())
         for _ in range(rounds):
@@ -180,14 +205,16 @@ def main() -> None:
         "--pauses", type=float, nargs="+", default=[2.0, 0.0], help="seconds until the person answers; one run for each"
     )
     parser.add_argument("--rounds", type=int, default=3, help="young and old conversations of each run")
+    parser.add_argument("--server", action="store_true", help="through a real server instead of the embedded model")
     parser.add_argument("--serve", help=argparse.SUPPRESS)
+    parser.add_argument("--url", default="", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.serve:
-        serve(arguments.serve)
+        serve(arguments.serve, arguments.url)
         return
     rich.print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
     for pause_s in arguments.pauses:
-        report(asyncio.run(measure(arguments.rounds, pause_s)), pause_s)
+        report(asyncio.run(measure(arguments.rounds, pause_s, arguments.server)), pause_s)
 
 
 if __name__ == "__main__":

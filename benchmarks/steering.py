@@ -114,8 +114,8 @@ async def measure(
     """Measure each vector at each strength; a strength of 0 once."""
     await upstream.start()
     if whole_prompt:
-        assert upstream._engine is not None
-        steer_the_whole_prompt(upstream._engine)
+        assert upstream._model is not None
+        steer_the_whole_prompt(upstream._model.engine)
     reader = ReplyReader()
     try:
         plain = await run(upstream, reader, judge, lines, AXES[0], 0.0)

@@ -15,7 +15,6 @@ import asyncio
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -24,10 +23,11 @@ from numpy.typing import NDArray
 from benchmarks._likelihood import Likelihood
 from benchmarks._prompts import LINES
 from benchmarks._reading import READINGS, Mean, ReplyReader, mean_of
+from benchmarks._words import REST, Measured, likelihoods_table, moved_table, plot, replies_table
 from limbic.runtime.models import find_model
-from limbic.runtime.settings import LlmSettings, OpenAIUpstream
+from limbic.runtime.settings import LlmSettings, UpstreamSettings
 from services.living_llm import expression
-from services.living_llm.assembly import make_upstream
+from services.living_llm.assembly import make_upstreams
 from services.living_llm.expression import Band, Expression, Level, Wishes
 from services.living_llm.expression_table import ExpressionTable, load_table
 from services.living_llm.speech import Delta, Message, Role, Speech
@@ -38,7 +38,6 @@ PERSONA = "You are Ada, a warm and curious friend."
 BASELINE, RISING, SURGING = 50.0, 10.0, 20.0
 """Points above the baseline in the middle of the bands `rising` and `surging` (their other sides are fading and crashing)."""
 
-REST = "at rest"
 STATES: Mapping[str, Mapping[str, float]] = {
     REST: {},
     "warm": {"oxytocin": SURGING, "serotonin": RISING},
@@ -46,13 +45,6 @@ STATES: Mapping[str, Mapping[str, float]] = {
     "lively": {"dopamine": SURGING, "noradrenaline": RISING},
     "low": {"dopamine": -SURGING, "serotonin": -SURGING, "oxytocin": -RISING},
 }
-INTENDED = {
-    "warm": {"intimacy": 1, "valence": 1},
-    "tense": {"tension": 1, "valence": -1},
-    "lively": {"excitement": 1, "valence": 1},
-    "low": {"valence": -1, "intimacy": -1},
-}
-"""The readings that a state should move against rest, and which way."""
 
 
 def felt(state: str) -> Expression:
@@ -83,58 +75,64 @@ def speech(table: ExpressionTable, line: str, state: str, seed: int) -> Speech:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Replies:
-    """The replies in one state: the head's readings, a row for each, and the texts."""
-
-    readings: NDArray[np.float64]
-    texts: tuple[str, ...]
-
-
-async def measure(upstream: Upstream, lines: Sequence[str], seeds: int) -> dict[str, Replies]:
-    """Let the model answer each line in each state."""
-    table, reader = load_table(), ReplyReader()
+async def replies(upstream: Upstream, lines: Sequence[str], seeds: int) -> dict[str, list[str]]:
+    """Let the model answer each line in each state, and return the replies: those of the first seed first, in the order of the lines."""
+    table = load_table()
     await upstream.start()
     try:
         found = {}
         for state in STATES:
             began = time.monotonic()
-            texts = [
+            found[state] = [
                 await _say(upstream, speech(table, line, state, len(lines) * seed + number))
                 for seed in range(seeds)
                 for number, line in enumerate(lines)
             ]
-            found[state] = Replies(reader.read(texts), tuple(texts))
             print(f"{state}: {time.monotonic() - began:.0f} s", flush=True)
         return found
     finally:
         await upstream.stop()
-        reader.close()
 
 
 async def _say(upstream: Upstream, wanted: Speech) -> str:
     return "".join([event.text async for event in upstream.generate(wanted) if isinstance(event, Delta)])
 
 
-def report(found: Mapping[str, Replies]) -> None:
-    """Print the readings, and how far each state moved them."""
-    print(f"\n| state | {' | '.join(READINGS)} | for example |")
-    print(f"|---|{'---:|' * len(READINGS)}---|")
-    for state, replies in found.items():
-        means = [str(mean_of(replies.readings[:, column])) for column in range(len(READINGS))]
-        print(f"| {state} | {' | '.join(means)} | {' '.join(replies.texts[0].split())[:70]} |")
-    print()
-    for state, readings in INTENDED.items():
-        for reading, sign in readings.items():
-            column = READINGS.index(reading)
-            moved = mean_of(found[state].readings[:, column] - found[REST].readings[:, column])
-            print(f"{state} moves {reading} by {moved}: {_verdict(moved, sign)}")
+def measured(
+    voice: str,
+    said: Mapping[str, Sequence[str]],
+    seeds: int,
+    likely: Mapping[str, Mapping[str, Mean]],
+) -> Measured:
+    """Let the head read the replies. What one line brought under several seeds counts as one value: its replies are alike."""
+    reader = ReplyReader()
+    try:
+        rows = {state: _by_line(reader.read(texts), seeds) for state, texts in said.items()}
+    finally:
+        reader.close()
+    return Measured(
+        voice=voice,
+        lines=len(rows[REST]),
+        seeds=seeds,
+        head_sha256=find_model("affect-head").sha256,
+        readings={state: _means(values) for state, values in rows.items()},
+        moved={state: _means(values - rows[REST]) for state, values in rows.items() if state != REST},
+        words={state: float(np.mean([len(text.split()) for text in texts])) for state, texts in said.items()},
+        examples={state: texts[0] for state, texts in said.items()},
+        likelihoods=likely,
+    )
 
 
-def _verdict(moved: Mean, sign: int) -> str:
-    if not moved.differs_from_zero:
-        return "not shown"
-    return "as intended" if moved.value * sign > 0 else "the other way"
+def _by_line(readings: NDArray[np.float64], seeds: int) -> NDArray[np.float64]:
+    each = readings.reshape(seeds, -1, len(READINGS))
+    said = ~np.isnan(each)
+    # A line to which nothing was said under any seed stays NaN.
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.where(said, each, 0.0).sum(axis=0) / said.sum(axis=0), np.float64)
+
+
+def _means(values: NDArray[np.float64]) -> dict[str, Mean]:
+    return {reading: mean_of(values[:, column]) for column, reading in enumerate(READINGS)}
 
 
 def likelihoods(model: str, prompt_format: str, threads: int) -> dict[str, dict[str, Mean]]:
@@ -161,40 +159,11 @@ def likelihoods(model: str, prompt_format: str, threads: int) -> dict[str, dict[
         judge.close()
 
 
-def report_likelihoods(found: Mapping[str, Mapping[str, Mean]]) -> None:
-    """Print them."""
-    axes = next(iter(found.values()))
-    print(f"\n| state, against rest | {' | '.join(f'for the high in {axis}' for axis in axes)} |")
-    print(f"|---|{'---:|' * len(axes)}")
-    for state, means in found.items():
-        print(f"| {state} | {' | '.join(map(str, means.values()))} |")
-
-
-def plot(found: Mapping[str, Replies], path: Path, title: str) -> None:
-    """Draw the mean readings with their intervals, one panel for each reading."""
-    import matplotlib as mpl
-
-    mpl.use("svg")
-    import matplotlib.pyplot as plt
-
-    mpl.rcParams["svg.hashsalt"] = "limbic"
-    figure, panels = plt.subplots(1, len(READINGS), figsize=(9.5, 2.6), sharey=True)
-    states = list(found)[::-1]
-    for column, (panel, reading) in enumerate(zip(panels, READINGS, strict=True)):
-        means = [mean_of(found[state].readings[:, column]) for state in states]
-        panel.errorbar(
-            [mean.value for mean in means],
-            states,
-            xerr=[[m.value - m.low for m in means], [m.high - m.value for m in means]],
-            fmt="o",
-            capsize=2,
-        )
-        panel.axvline(means[-1].value, color="grey", linewidth=0.5)
-        panel.set_title(reading, fontsize=9)
-    figure.suptitle(title, fontsize=10)
-    figure.tight_layout()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, metadata={"Date": None})
+def report(found: Measured) -> None:
+    """Print what was found."""
+    print(f"\n{found.voice}, {found.lines} lines, {found.seeds} replies to each; head {found.head_sha256[:12]}\n")
+    for table in (replies_table(found), moved_table([found]), likelihoods_table([found])):
+        print("\n".join(table), end="\n\n")
 
 
 def main() -> None:
@@ -208,10 +177,26 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1, help="replies to each line in each state")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--no-likelihoods", action="store_true", help="leave out the second measurement")
+    parser.add_argument("--save", type=Path, help="a JSON file for what was found")
+    parser.add_argument("--draw", type=Path, nargs="+", help="measure nothing, take these JSON files")
     parser.add_argument("--plot", type=Path, help="an SVG file")
     arguments = parser.parse_args()
+    if arguments.draw:
+        found = [Measured.load(path) for path in arguments.draw]
+        for table in (moved_table(found), likelihoods_table(found)):
+            print("\n".join(table), end="\n\n")
+    else:
+        found = [_measure(arguments)]
+        report(found[0])
+        if arguments.save:
+            found[0].save(arguments.save)
+    if arguments.plot:
+        plot(found, arguments.plot)
+
+
+def _measure(arguments: argparse.Namespace) -> Measured:
     settings = LlmSettings(
-        upstream=OpenAIUpstream(url=arguments.url, model=arguments.model if arguments.url else ""),
+        upstream=UpstreamSettings(url=arguments.url, model=arguments.model if arguments.url else ""),
         model=arguments.model,
         prompt_format=arguments.prompt_format,
         threads=arguments.threads,
@@ -219,14 +204,14 @@ def main() -> None:
         steering_dir=arguments.steering_dir,
     )
     lines = LINES[: arguments.lines]
-    name = Path(arguments.model).name
+    name = Path(arguments.model).stem if arguments.model.endswith(".gguf") else arguments.model
     print(f"{name}, {len(lines)} lines, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}", flush=True)
-    found = asyncio.run(measure(make_upstream(settings), lines, arguments.seeds))
-    report(found)
-    if arguments.plot:
-        plot(found, arguments.plot, f"{name}: the head's reading of the replies, mean and 95 % interval")
+    (upstream,) = make_upstreams(settings)
+    said = asyncio.run(replies(upstream, lines, arguments.seeds))
+    likely = {}
     if not arguments.url and not arguments.no_likelihoods:
-        report_likelihoods(likelihoods(arguments.model, arguments.prompt_format, arguments.threads))
+        likely = likelihoods(arguments.model, arguments.prompt_format, arguments.threads)
+    return measured(f"{name}, steered" if arguments.steering_dir else name, said, arguments.seeds, likely)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from limbic.runtime.logs import get_logger
 from limbic.runtime.models import ModelFileError
 from limbic.runtime.server import run_service
 from limbic.runtime.settings import SettingsError, load_settings
-from services.living_llm.assembly import make_upstream
+from services.living_llm.assembly import make_upstreams
 from services.living_llm.control_vectors import ControlVectorError
 from services.living_llm.expression_table import ExpressionTableError
 from services.living_llm.formats import PromptFormatError
@@ -21,12 +21,19 @@ def main() -> None:
     """Serve until SIGTERM. Ends with status 1 for bad settings, or a model that cannot speak, and says why."""
     try:
         settings = load_settings()
-        service = LivingLlmService(settings.llm, make_upstream(settings.llm, settings.gateway.persona))
+        service = LivingLlmService(settings.llm, make_upstreams(settings.llm, settings.gateway.persona))
     except (SettingsError, ModelFileError, UpstreamSettingsError) as error:
         sys.exit(f"living-llm: {error}")
     try:
         run_service("living-llm", service, settings.runtime, settings.llm)
-    except (ModelFileError, LlamaError, PromptFormatError, ControlVectorError, ExpressionTableError) as error:
+    except (
+        SettingsError,
+        ModelFileError,
+        LlamaError,
+        PromptFormatError,
+        ControlVectorError,
+        ExpressionTableError,
+    ) as error:
         get_logger(__name__).error("cannot serve", reason=str(error))
         sys.exit(1)
 

@@ -9,6 +9,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from services.living_llm.failures import (
+    BadRequestFailure,
     Failure,
     InvalidFailure,
     OverloadedFailure,
@@ -19,6 +20,9 @@ from services.living_llm.speech import Delta, Finished, FinishReason, Usage
 
 # What can pass, by the design: the server was not ready or had a fault, and the next try may meet it in a better state.
 TRANSIENT_STATUSES = frozenset({408, 425, 500, 502, 503, 504})
+
+# The request itself is wrong, and wrong for everyone.
+BAD_REQUEST_STATUSES = frozenset({400, 422})
 
 DONE = "[DONE]"
 
@@ -59,7 +63,9 @@ def status_failure(status: int, error: Any, retry_after: float | None) -> Failur
     if status == 404:
         return RejectedFailure("status_404", "it does not know the model or the address (status 404)")
     if "exceed_context_size" in code or ("context" in message and "exceed" in message):
-        return RejectedFailure("context_size", "the conversation is too long for it; set llm.upstream.context_tokens")
+        return RejectedFailure("context_size", "the conversation is too long for it; set the upstream's context_tokens")
+    if status in BAD_REQUEST_STATUSES:
+        return BadRequestFailure(f"status_{status}", f"it does not take the request (status {status})")
     return RejectedFailure("status_other", f"it refused the request (status {status})")
 
 

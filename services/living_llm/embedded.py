@@ -2,50 +2,27 @@
 
 A llama.cpp context must never be used by two threads. So one thread owns model and context for the life of the service, and requests
 reach it one after another. A caller who goes away takes its request out of the queue, or sets the flag that llama.cpp polls inside a
-computation: the thread is free again within one node of the graph.
-
-While nobody waits, the thread reads ahead. What the next prompt of a conversation will begin with is known as soon as a reply has ended:
-everything but the person's next words. It is computed then, so that the next turn computes only what is new, and that holds as well
-where the history has just been cut to fit the window, which is seconds of work. Before the first turn it reads the configured persona.
+computation: the thread is free again within one node of the graph. Reading ahead (resident.py) gives way in the same manner.
 """
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
-from limbic.runtime.llama import LlamaError
-from limbic.runtime.logs import get_logger
 from limbic.runtime.models import ModelFile
-from services.living_llm.adapters import Adapter, adapter_of
-from services.living_llm.composing import Composed, Composer
-from services.living_llm.control_vectors import Steering, load_steering
-from services.living_llm.engine import Engine, GenerationAbortedError
-from services.living_llm.failures import InvalidFailure, OverloadedFailure, PromptTooLongError
-from services.living_llm.formats import PromptFormatError, choose_format
+from services.living_llm.adapters import Adapter
+from services.living_llm.engine import GenerationAbortedError
+from services.living_llm.failures import OverloadedFailure
 from services.living_llm.metrics import QUEUE_DEPTH
-from services.living_llm.reply_text import ReplyText
-from services.living_llm.sessions import Sessions
-from services.living_llm.speech import (
-    Delta,
-    Finished,
-    FinishReason,
-    Message,
-    Role,
-    Sampling,
-    Speech,
-    Started,
-    UpstreamEvent,
-    Usage,
-)
+from services.living_llm.resident import ResidentModel
+from services.living_llm.speech import Message, Role, Speech, UpstreamEvent
 from services.living_llm.upstream import Description
-
-_log = get_logger(__name__)
 
 
 class _Job:
@@ -68,6 +45,7 @@ class EmbeddedUpstream:
 
     Args:
         file: the model.
+        name: what the upstream is called in traces, metrics and logs.
         context_tokens: the window that is wanted.
         threads: threads of a computation.
         queue: replies that may wait, besides the one that is being made.
@@ -78,12 +56,11 @@ class EmbeddedUpstream:
         steering_dir: control vectors of this model, or None.
     """
 
-    name = "embedded"
-
     def __init__(
         self,
         file: ModelFile,
         *,
+        name: str = "embedded",
         context_tokens: int,
         threads: int,
         queue: int,
@@ -93,11 +70,20 @@ class EmbeddedUpstream:
         adapters: Sequence[Adapter] = (),
         steering_dir: Path | None = None,
     ) -> None:
+        self.name = name
         self._file = file
-        self._context_tokens = context_tokens
-        self._threads = threads
+        self._load_model = partial(
+            ResidentModel,
+            file,
+            name=name,
+            context_tokens=context_tokens,
+            threads=threads,
+            prompt_format=prompt_format,
+            session_state_bytes=session_state_bytes,
+            adapters=tuple(adapters),
+            steering_dir=steering_dir,
+        )
         self._room = 1 + queue
-        self._wanted_format = prompt_format
         self._owner = ThreadPoolExecutor(max_workers=1, thread_name_prefix="llama")
         # Measures prompts while the owner speaks. Not one of asyncio's threads: the model is freed only after this one has ended.
         self._measurer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="measure")
@@ -108,14 +94,7 @@ class EmbeddedUpstream:
         self._ahead: Speech | None = None
         self._stopping = False
         self._unfinished = 0
-        self._sha256 = ""
-        self._engine: Engine | None = None
-        self._composer: Composer | None = None
-        self._unsaid: tuple[int, ...] = ()
-        self._sessions = Sessions(session_state_bytes)
-        self._adapters = tuple(adapters)
-        self._steering_dir = steering_dir
-        self._steering: Steering | None = None
+        self._model: ResidentModel | None = None
 
     async def start(self) -> None:
         """Verify and load the model, on its own thread, and read the persona.
@@ -132,8 +111,8 @@ class EmbeddedUpstream:
         """Stop what is being computed and free the model."""
         with self._switch:
             self._stopping = True
-            if self._engine is not None:
-                self._engine.abort.set()
+            if self._model is not None:
+                self._model.engine.abort.set()
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(None, self._measurer.shutdown)
         await loop.run_in_executor(self._owner, self._unload)
@@ -141,8 +120,10 @@ class EmbeddedUpstream:
 
     async def describe(self) -> Description:
         """Say which model speaks."""
-        window = self._engine.context_tokens if self._engine is not None else 0
-        return Description(self.name, "embedded", self._file.name, window, self._sha256)
+        if self._model is None:
+            return Description(self.name, "embedded", self._file.name, 0, "")
+        window = self._model.engine.context_tokens
+        return Description(self.name, "embedded", self._file.name, window, self._model.sha256)
 
     async def check(self, speech: Speech) -> None:
         """Measure the prompt, also while a reply is being made.
@@ -151,7 +132,8 @@ class EmbeddedUpstream:
             PromptTooLongError: persona and last message do not fit the window.
             InvalidFailure: the prompt cannot be written.
         """
-        await asyncio.get_running_loop().run_in_executor(self._measurer, self._measure, speech)
+        assert self._model is not None
+        await asyncio.get_running_loop().run_in_executor(self._measurer, self._model.measure, speech)
 
     async def generate(self, speech: Speech) -> AsyncGenerator[UpstreamEvent]:
         """Make one reply.
@@ -168,8 +150,8 @@ class EmbeddedUpstream:
         future = self._owner.submit(self._run, job)
         with self._switch:
             # Reading ahead goes on where it reads what this job needs.
-            if self._ahead is not None and self._engine is not None and not _follows(speech, self._ahead):
-                self._engine.abort.set()
+            if self._ahead is not None and self._model is not None and not _follows(speech, self._ahead):
+                self._model.engine.abort.set()
         loop = asyncio.get_running_loop()
 
         def done(_: Future[None]) -> None:
@@ -185,8 +167,8 @@ class EmbeddedUpstream:
             future.cancel()
             with self._switch:
                 job.wanted = False
-                if self._current is job and self._engine is not None:
-                    self._engine.abort.set()
+                if self._current is job and self._model is not None:
+                    self._model.engine.abort.set()
 
     def _ended(self, job: _Job) -> None:
         self._changed(-1)
@@ -198,122 +180,45 @@ class EmbeddedUpstream:
         self._unfinished += by
         QUEUE_DEPTH.set(max(0, self._unfinished - 1))
 
-    def _measure(self, speech: Speech) -> None:
-        assert self._composer is not None
-        with _failures():
-            self._composer.compose(speech)
-
     # What follows runs on the owner thread.
 
     def _load(self) -> None:
-        self._sha256 = self._file.verify()
-        engine = Engine(self._file.path, context_tokens=self._context_tokens, threads=self._threads)
-        self._engine = engine
-        wanted = self._wanted_format if self._wanted_format != "auto" else self._file.prompt_format or "auto"
-        prompt_format = choose_format(wanted, engine.chat_template, engine.vocabulary)
-        self._unsaid = engine.vocabulary.opening_with(prompt_format.unsaid)
-        self._composer = composer = Composer(prompt_format, engine.vocabulary, engine.context_tokens)
-        for adapter in self._adapters:
-            adapter.file.verify()
-            engine.add_adapter(adapter.name, adapter.file.path, adapter.scale)
-        if self._steering_dir is not None:
-            self._steering = load_steering(
-                self._steering_dir, model_sha256=self._sha256, layers=engine.layers, width=engine.width
-            )
-        self._warm_up(engine, composer)
+        self._model = self._load_model()
+        self._model.warm_up(self._persona)
 
-    def _warm_up(self, engine: Engine, composer: Composer) -> None:
-        # The first computation also makes the threads and brings the weights into memory; the sample is the first step after a prompt.
-        greedy = Sampling(0.0, 1.0, 0.0, 0.0, 1)
-        try:
-            engine.use_adapter(adapter_of(self._persona, self._adapters))
-            engine.evaluate(composer.next_beginning(Speech("", self._persona, (), "", greedy)))
-        except PromptTooLongError:
-            _log.warning("the configured persona does not fit the model's window", context_tokens=engine.context_tokens)
-            return
-        next(engine.sample(greedy))
+    def _unload(self) -> None:
+        if self._model is not None:
+            self._model.close()
+            self._model = None
 
     def _read_ahead(self, speech: Speech) -> None:
         with self._switch:
-            if self._unfinished or self._stopping or self._engine is None or self._composer is None:
+            if self._unfinished or self._stopping or self._model is None:
                 return
             self._ahead = speech
-            self._engine.abort.clear()
+            self._model.engine.abort.clear()
         try:
-            beginning = self._composer.next_beginning(speech)
-            self._enter(speech, self._engine, beginning)
-            self._engine.evaluate(beginning)
-        except (GenerationAbortedError, PromptTooLongError):
-            pass
-        except (LlamaError, PromptFormatError) as error:
-            _log.warning("could not read ahead", reason=type(error).__name__)
+            self._model.read_ahead(speech)
         finally:
             with self._switch:
                 self._ahead = None
 
-    def _unload(self) -> None:
-        if self._engine is not None:
-            self._engine.close()
-            self._engine = None
-
     def _run(self, job: _Job) -> None:
-        assert self._engine is not None
-        assert self._composer is not None
+        assert self._model is not None
         with self._switch:
             if not job.wanted:
                 return
             self._current = job
-            self._engine.abort.clear()
+            self._model.engine.abort.clear()
         try:
-            with _failures():
-                self._speak(job, self._engine, self._composer.compose(job.speech))
+            job.said = self._model.speak(job.speech, job.post)
         except GenerationAbortedError:
             pass
         finally:
             with self._switch:
                 self._current = None
 
-    def _speak(self, job: _Job, engine: Engine, composed: Composed) -> None:
-        job.post(Started(self.name, self._file.name, composed.omitted))
-        sampling = job.speech.sampling
-        self._enter(job.speech, engine, composed.tokens)
-        steering = self._steering.mix(dict(job.speech.steering)) if self._steering is not None else None
-        cached = engine.evaluate(composed.tokens, steering)
-        text = ReplyText((*composed.prompt.stops, *sampling.stop))
-        reason, made, said = FinishReason.LENGTH, 0, list[str]()
-        for token in engine.sample(sampling, self._unsaid):
-            if engine.vocabulary.ends_generation(token):
-                reason = FinishReason.STOP
-                break
-            made += 1
-            if delta := text.feed(engine.vocabulary.piece(token)):
-                said.append(delta)
-                job.post(Delta(delta))
-            if text.stopped:
-                reason = FinishReason.STOP
-                break
-            if made >= sampling.max_tokens:
-                break
-        if rest := text.finish():
-            said.append(rest)
-            job.post(Delta(rest))
-        job.said = "".join(said)
-        job.post(Finished(reason, Usage(len(composed.tokens), cached, made)))
-
-    def _enter(self, speech: Speech, engine: Engine, tokens: Sequence[int]) -> None:
-        self._sessions.enter(engine, speech.session_id, adapter_of(speech.persona, self._adapters), tokens)
-
 
 def _follows(speech: Speech, earlier: Speech) -> bool:
     known = len(earlier.messages)
     return speech.persona == earlier.persona and speech.messages[:known] == earlier.messages
-
-
-@contextmanager
-def _failures() -> Iterator[None]:
-    try:
-        yield
-    except LlamaError as error:
-        raise InvalidFailure("llama", "llama.cpp failed") from error
-    except PromptFormatError as error:
-        raise InvalidFailure("prompt_format", str(error)) from error

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from google.protobuf.duration_pb2 import Duration
 
 from limbic.llm.v1 import llm_pb2
-from services.living_llm.speech import Delta, FinishReason, Sampling, Started
-from services.living_llm.voice import Attempt, Done, VoiceEvent
+from services.living_llm.speech import Delta, FinishReason, Sampling
+from services.living_llm.voice import Attempt
+from services.living_llm.voices import Begun, Done, VoiceEvent
 
 _FINISH_REASONS = {
     FinishReason.STOP: llm_pb2.FINISH_REASON_STOP,
@@ -30,17 +31,25 @@ def joined(batch: Sequence[VoiceEvent]) -> list[VoiceEvent]:
 
 def response(event: VoiceEvent, sampling: Sampling) -> llm_pb2.GenerateResponse:
     """Return an event as the wire has it. `sampling` is what is in force."""
-    if isinstance(event, Started):
-        started = llm_pb2.Started(
-            upstream=event.upstream,
-            model=event.model,
-            sampling=_sampling(sampling),
-            omitted_messages=event.omitted_messages,
-        )
-        return llm_pb2.GenerateResponse(started=started)
+    if isinstance(event, Begun):
+        return llm_pb2.GenerateResponse(started=_started(event, sampling))
     if isinstance(event, Delta):
         return llm_pb2.GenerateResponse(delta=llm_pb2.Delta(text=event.text))
     return llm_pb2.GenerateResponse(done=_done(event))
+
+
+def _started(begun: Begun, sampling: Sampling) -> llm_pb2.Started:
+    started = llm_pb2.Started(
+        upstream=begun.started.upstream,
+        model=begun.started.model,
+        sampling=_sampling(sampling),
+        omitted_messages=begun.started.omitted_messages,
+    )
+    if (failure := begun.instead_of) is not None:
+        started.fallback.instead_of = failure.upstream
+        started.fallback.failure_class = failure.failure_class
+        started.fallback.detail = failure.detail
+    return started
 
 
 def _sampling(sampling: Sampling) -> llm_pb2.Sampling:

@@ -11,11 +11,13 @@ from typing import Any
 
 import httpx
 
-from services.living_llm.dialect import ChunkReader, parse_object, retry_after_s, status_failure
+from limbic.runtime.tracing import outgoing_headers
+from services.living_llm.dialect import ChunkReader, error_failure, parse_object, retry_after_s, status_failure
 from services.living_llm.failures import Failure, InvalidFailure, RejectedFailure, TransientFailure
 from services.living_llm.prompt import chat_messages, fit_history, system_text
-from services.living_llm.speech import Message, Speech, Started, UpstreamEvent
+from services.living_llm.speech import Delta, Message, Speech, Started, UpstreamEvent
 from services.living_llm.sse import SseReader
+from services.living_llm.thoughts import ThoughtFilter
 from services.living_llm.upstream import Description
 
 # Of a refusal's body: enough for any error object.
@@ -33,7 +35,7 @@ class UpstreamSettingsError(Exception):
     """The upstream's settings cannot be used. Never holds the key."""
 
 
-def read_api_key(file: Path | None, value: str) -> str:
+def read_api_key(upstream: str, file: Path | None, value: str) -> str:
     """Return the key from the file, or the one given; empty where there is none.
 
     Raises:
@@ -42,15 +44,15 @@ def read_api_key(file: Path | None, value: str) -> str:
     if file is None:
         return value
     if value:
-        raise UpstreamSettingsError("llm.upstream: give either api_key_file or api_key, not both")
+        raise UpstreamSettingsError(f"the upstream {upstream}: give either api_key_file or api_key, not both")
     try:
         key = file.read_text("utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise UpstreamSettingsError(
-            f"llm.upstream.api_key_file: {file} cannot be read ({type(error).__name__})"
+            f"the upstream {upstream}: api_key_file: {file} cannot be read ({type(error).__name__})"
         ) from None
     if not key or not key.isascii() or not key.isprintable():
-        raise UpstreamSettingsError(f"llm.upstream.api_key_file: {file} does not hold a key on one line")
+        raise UpstreamSettingsError(f"the upstream {upstream}: api_key_file: {file} does not hold a key on one line")
     return key
 
 
@@ -62,6 +64,7 @@ class OpenAIUpstream:
 
     Args:
         url: the base URL, with the /v1.
+        name: what it is called in traces, metrics and logs.
         model: the model's name there; empty: the first one that the server lists.
         api_key: sent as a bearer token; empty: none.
         context_tokens: the model's window; 0: unknown, and the whole history is sent.
@@ -71,17 +74,25 @@ class OpenAIUpstream:
         UpstreamSettingsError: the URL is none.
     """
 
-    name = "openai"
-
-    def __init__(self, url: str, *, model: str, api_key: str, context_tokens: int, connect_timeout_s: float) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        name: str = "openai",
+        model: str,
+        api_key: str,
+        context_tokens: int,
+        connect_timeout_s: float,
+    ) -> None:
         try:
             parsed = httpx.URL(url)
         except httpx.InvalidURL:
             parsed = httpx.URL()
         if parsed.scheme not in ("http", "https") or not parsed.host:
             raise UpstreamSettingsError(
-                "llm.upstream.url: must be an http or https URL, such as http://127.0.0.1:8000/v1"
+                f"the upstream {name}: its url must be an http or https URL, such as http://127.0.0.1:8000/v1"
             )
+        self.name = name
         self._model = model
         self._context_tokens = context_tokens
         self._connect_timeout_s = connect_timeout_s
@@ -125,20 +136,22 @@ class OpenAIUpstream:
         model = await self._model_name()
         body, omitted = self._body(speech, model)
         try:
-            async with self._client.stream("POST", "chat/completions", json=body) as response:
+            async with self._client.stream(
+                "POST", "chat/completions", json=body, headers=outgoing_headers()
+            ) as response:
                 if response.status_code != httpx.codes.OK:
                     raise await _refusal(response)
-                if "html" in response.headers.get("content-type", ""):
-                    raise InvalidFailure("html", "it answered with a web page; is the URL right, with its /v1?")
-                lines, chunks, started = SseReader(), ChunkReader(), False
+                await _refuse_what_is_no_stream(response)
+                lines, chunks, thoughts, started = SseReader(), ChunkReader(), ThoughtFilter(), False
                 stream = response.aiter_bytes()
                 async for data in stream:
                     for payload in lines.feed(data):
                         for delta in chunks.read(payload):
-                            if not started:
-                                started = True
-                                yield Started(self.name, chunks.model or model, omitted)
-                            yield delta
+                            if text := thoughts.feed(delta.text):
+                                if not started:
+                                    started = True
+                                    yield Started(self.name, chunks.model or model, omitted)
+                                yield Delta(text)
                     if chunks.done:
                         await _let_end(stream)
                         break
@@ -149,6 +162,8 @@ class OpenAIUpstream:
             raise TransientFailure("broken_off", "it closed the stream without an end")
         if not started:
             yield Started(self.name, chunks.model or model, omitted)
+        if rest := thoughts.finish():
+            yield Delta(rest)
         yield finished
 
     def _body(self, speech: Speech, model: str) -> tuple[dict[str, Any], int]:
@@ -192,7 +207,7 @@ class OpenAIUpstream:
         first = entries[0] if isinstance(entries, list) and entries else None
         name = first.get("id") if isinstance(first, dict) else None
         if not isinstance(name, str) or not name:
-            raise InvalidFailure("no_models", "it lists no model; set llm.upstream.model")
+            raise InvalidFailure("no_models", "it lists no model; set the upstream's model")
         self._model = name
         return name
 
@@ -216,6 +231,17 @@ async def _beginning(response: httpx.Response) -> bytes:
         if len(body) > _MAX_REFUSAL_BYTES:
             break
     return body
+
+
+async def _refuse_what_is_no_stream(response: httpx.Response) -> None:
+    kind = response.headers.get("content-type", "")
+    if "html" in kind:
+        raise InvalidFailure("html", "it answered with a web page; is the URL right, with its /v1?")
+    if "application/json" in kind:
+        body = parse_object(await _beginning(response)) or {}
+        if body.get("error"):
+            raise error_failure(body["error"])
+        raise InvalidFailure("no_stream", "it answered in one piece, although a stream was asked for")
 
 
 async def _refusal(response: httpx.Response) -> Failure:

@@ -1,4 +1,4 @@
-"""From a model's tokens to what it says: whole characters, no white space before the first word, an end at the first stop."""
+"""From a model's tokens to what it says: whole characters, nothing that it thinks, no white space in front, an end at the first stop."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import codecs
 from collections.abc import Sequence
 
 from services.living_llm.stops import StopMatcher
+from services.living_llm.thoughts import ThoughtFilter
 
 
 class ReplyText:
@@ -13,11 +14,14 @@ class ReplyText:
 
     Args:
         stops: the reply ends where one of these would begin.
+        thinking: the prompt ends inside the model's thoughts.
     """
 
-    def __init__(self, stops: Sequence[str]) -> None:
+    def __init__(self, stops: Sequence[str], *, thinking: bool = False) -> None:
         # Bytes that can never become a character are shown as U+FFFD; a character that is only cut off is left out.
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        # A stop inside thoughts ends nothing.
+        self._thoughts = ThoughtFilter(thinking=thinking)
         self._matcher = StopMatcher(stops)
         self._begun = False
 
@@ -28,11 +32,11 @@ class ReplyText:
 
     def feed(self, piece: bytes) -> str:
         """Take the bytes of a token and return what can be sent."""
-        return self._trimmed(self._matcher.feed(self._decoder.decode(piece)))
+        return self._trimmed(self._matcher.feed(self._thoughts.feed(self._decoder.decode(piece))))
 
     def finish(self) -> str:
         """Return the rest, now that no token follows."""
-        return self._trimmed(self._matcher.finish())
+        return self._trimmed(self._matcher.feed(self._thoughts.finish()) + self._matcher.finish())
 
     def _trimmed(self, text: str) -> str:
         if not self._begun:

@@ -60,12 +60,15 @@ class Retries:
         # Full jitter: anything between 0 and the bound, so that callers who failed together do not come back together.
         self._backoff = wait_random_exponential(multiplier=policy.initial_s, max=policy.max_s)
 
-    async def call(self, attempt: Callable[[float], Awaitable[T]], deadline: Deadline) -> T:
+    async def call(
+        self, attempt: Callable[[float], Awaitable[T]], deadline: Deadline, *, another_speaks: bool = False
+    ) -> T:
         """Make the attempt until it succeeds or another would be pointless; then raise what the last one raised.
 
         Args:
             attempt: one try; it is told how many seconds were waited before it.
             deadline: no wait is begun that would end after it.
+            another_speaks: an upstream stands behind this one. One that says when it will have room again is then not waited for.
 
         Raises:
             Failure: of the last try.
@@ -81,7 +84,13 @@ class Retries:
             return await attempt(waited)
 
         retrying = AsyncRetrying(
-            retry=retry_if_exception(lambda error: isinstance(error, Failure) and error.retryable),
+            retry=retry_if_exception(
+                lambda error: (
+                    isinstance(error, Failure)
+                    and error.retryable
+                    and not (another_speaks and error.retry_after is not None)
+                )
+            ),
             wait=self._wait,
             # In this order: the budget is charged only where everything else agrees to another try.
             stop=lambda state: (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import grpc
@@ -15,7 +15,7 @@ from limbic.runtime.deadline import Deadline, current_deadline
 from limbic.runtime.logs import get_logger
 from limbic.runtime.settings import LlmSettings
 from services.living_llm import expression, requests
-from services.living_llm.assembly import make_voice
+from services.living_llm.assembly import make_voices
 from services.living_llm.expression_table import ExpressionTable, load_table
 from services.living_llm.failures import Failure, to_error
 from services.living_llm.messages import joined, response
@@ -23,7 +23,7 @@ from services.living_llm.metrics import CANCELLED, FIRST_DELTA_SECONDS, TOKENS
 from services.living_llm.pump import Pump
 from services.living_llm.speech import Delta, Speech, Usage
 from services.living_llm.upstream import Upstream
-from services.living_llm.voice import Done
+from services.living_llm.voices import Done
 
 _log = get_logger(__name__)
 
@@ -35,16 +35,16 @@ class LivingLlmService(llm_pb2_grpc.LivingLlmServiceServicer):
 
     Args:
         settings: the section `llm`.
-        upstream: what speaks.
+        upstreams: what speaks, in the order in which they are asked.
         clock: tells the time.
     """
 
     full_name: str = _FULL_NAME
 
-    def __init__(self, settings: LlmSettings, upstream: Upstream, *, clock: Clock | None = None) -> None:
-        self._upstream = upstream
+    def __init__(self, settings: LlmSettings, upstreams: Sequence[Upstream], *, clock: Clock | None = None) -> None:
+        self._upstreams = tuple(upstreams)
         self._clock = clock or SystemClock()
-        self._voice = make_voice(upstream, settings, self._clock)
+        self._voices = make_voices(upstreams, settings, self._clock)
         self._default_deadline_s = settings.default_deadline_s
         self._table: ExpressionTable | None = None
 
@@ -55,15 +55,17 @@ class LivingLlmService(llm_pb2_grpc.LivingLlmServiceServicer):
     async def start(self) -> None:
         """Load the expression table and what speaks."""
         self._table = await asyncio.to_thread(load_table)
-        await self._upstream.start()
-        _log.info("upstream", upstream=self._upstream.name)
+        for upstream in self._upstreams:
+            await upstream.start()
+        _log.info("upstreams", upstreams=[upstream.name for upstream in self._upstreams])
 
     def drain(self) -> None:
         """Nothing to end: replies come to their own end."""
 
     async def stop(self) -> None:
         """Let go of what speaks."""
-        await self._upstream.stop()
+        for upstream in self._upstreams:
+            await upstream.stop()
 
     async def Generate(
         self, request: llm_pb2.GenerateRequest, context: grpc.aio.ServicerContext[Any, Any]
@@ -72,7 +74,7 @@ class LivingLlmService(llm_pb2_grpc.LivingLlmServiceServicer):
         speech = self._speech(request)
         deadline = current_deadline() or Deadline.after(self._default_deadline_s)
         began = self._clock.monotonic()
-        pump = Pump(self._voice.speak(speech, deadline))
+        pump = Pump(self._voices.speak(speech, deadline))
 
         # gRPC tells the handler that its caller has gone by cancelling it, which a handler that is not waiting learns late.
         context.add_done_callback(lambda _: pump.cancel())  # type: ignore[arg-type]  # the stubs ask for a class of their own
@@ -87,7 +89,7 @@ class LivingLlmService(llm_pb2_grpc.LivingLlmServiceServicer):
                         _count_tokens(event.finished.usage)
                     yield response(event, speech.sampling)
         except Failure as failure:
-            raise to_error(failure, self._voice.name) from failure
+            raise to_error(failure) from failure
         except (asyncio.CancelledError, GeneratorExit):
             CANCELLED.labels(stage).inc()
             raise
@@ -99,25 +101,27 @@ class LivingLlmService(llm_pb2_grpc.LivingLlmServiceServicer):
     ) -> llm_pb2.CheckGenerateResponse:
         """Refuse what Generate would refuse."""
         try:
-            await self._voice.check(self._speech(request.request))
+            await self._voices.check(self._speech(request.request))
         except Failure as failure:
-            raise to_error(failure, self._voice.name) from failure
+            raise to_error(failure) from failure
         return llm_pb2.CheckGenerateResponse()
 
     async def GetModel(
         self, request: llm_pb2.GetModelRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> llm_pb2.GetModelResponse:
-        """Say which model speaks."""
-        described = await self._voice.describe()
-        upstream = llm_pb2.Upstream(
-            name=described.name,
-            kind=described.kind,
-            model=described.model,
-            context_tokens=described.context_tokens,
-            circuit=self._voice.circuit.value,
-            sha256=described.sha256,
-        )
-        return llm_pb2.GetModelResponse(upstreams=[upstream])
+        """Say which models speak."""
+        upstreams = [
+            llm_pb2.Upstream(
+                name=described.name,
+                kind=described.kind,
+                model=described.model,
+                context_tokens=described.context_tokens,
+                circuit=circuit,
+                sha256=described.sha256,
+            )
+            for described, circuit in await self._voices.describe()
+        ]
+        return llm_pb2.GetModelResponse(upstreams=upstreams)
 
     def _speech(self, request: llm_pb2.GenerateRequest) -> Speech:
         assert self._table is not None

@@ -16,13 +16,23 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from limbic.runtime.clock import Clock
 from limbic.runtime.deadline import Deadline
+from limbic.runtime.metrics import at_zero
+from limbic.runtime.tracing import TimedSpan, add_children
 from services.living_llm.breaker import CircuitBreaker, CircuitState
-from services.living_llm.failures import CutFailure, Failure, PromptTooLongError, TimeoutFailure, TransientFailure
-from services.living_llm.metrics import ATTEMPTS
+from services.living_llm.failures import (
+    CutFailure,
+    Failure,
+    OutOfTimeCutFailure,
+    OutOfTimeFailure,
+    PromptTooLongError,
+    TimeoutFailure,
+    TransientFailure,
+)
+from services.living_llm.metrics import ATTEMPTS, OUTCOMES
 from services.living_llm.retry import Retries
 from services.living_llm.speech import Delta, Finished, FinishReason, Speech, Started, UpstreamEvent
 from services.living_llm.upstream import Description, Upstream
@@ -48,19 +58,7 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
-    """The reply is complete, with every try that was made for it."""
-
-    finished: Finished
-    attempts: tuple[Attempt, ...]
-
-
-VoiceEvent = Started | Delta | Done
-"""The order is: Started, Delta…, Done."""
-
-
-@dataclass(frozen=True, slots=True)
-class _OpenStream:
+class Opened:
     """A try that has brought its first delta, or has ended properly without one."""
 
     events: AsyncGenerator[UpstreamEvent]
@@ -71,7 +69,7 @@ class _OpenStream:
 
 
 class Voice:
-    """Speaks through an upstream.
+    """Speaks through one upstream.
 
     Args:
         upstream: what speaks.
@@ -98,6 +96,7 @@ class Voice:
         self._first_delta_timeout_s = first_delta_timeout_s
         self._idle_timeout_s = idle_timeout_s
         self._clock = clock
+        at_zero(ATTEMPTS, upstream=[upstream.name], outcome=OUTCOMES)
 
     @property
     def name(self) -> str:
@@ -122,27 +121,46 @@ class Voice:
         """
         await self._upstream.check(speech)
 
-    async def speak(self, speech: Speech, deadline: Deadline) -> AsyncGenerator[VoiceEvent]:
-        """Make a reply. Closing the generator cancels the upstream.
+    async def open(
+        self, speech: Speech, deadline: Deadline, attempts: list[Attempt], *, another_speaks: bool = False
+    ) -> Opened:
+        """Try until the first delta has come. What was opened is to be told to its end, or its events to be closed.
+
+        Args:
+            speech: what to answer.
+            deadline: for the first delta, all tries together.
+            attempts: gets an entry for each try that failed.
+            another_speaks: whether an upstream stands behind this one.
 
         Raises:
-            Failure: no reply could be had, or, a CutFailure, not all of it.
+            Failure: no reply could be had.
             PromptTooLongError: persona and last message do not fit the window.
         """
-        attempts: list[Attempt] = []
-        stream = await self._retries.call(lambda waited: self._open(speech, deadline, waited, attempts), deadline)
-        event: UpstreamEvent = stream.first
-        async with aclosing(stream.events):
-            with self._reported():
-                yield stream.started
+        with self._named():
+            return await self._retries.call(
+                lambda waited: self._try(speech, deadline, waited, attempts), deadline, another_speaks=another_speaks
+            )
+
+    async def tell(
+        self, opened: Opened, deadline: Deadline, attempts: list[Attempt]
+    ) -> AsyncGenerator[Started | Delta | Finished]:
+        """Pass on what was opened, to its end. Closing the generator cancels the upstream.
+
+        Raises:
+            CutFailure: not all of it came.
+        """
+        event: UpstreamEvent = opened.first
+        async with aclosing(opened.events):
+            with self._named(), self._reported():
+                yield opened.started
                 while not isinstance(event, Finished):
                     yield event
-                    event = await self._next(stream.events, deadline)
+                    event = await self._next(opened.events, deadline)
                 self._report("ok", self._breaker.succeeded)
-        attempts.append(self._attempt(stream.began, stream.waited))
-        yield Done(event, tuple(attempts))
+        attempts.append(self._attempt(opened.began, opened.waited))
+        yield event
 
-    async def _open(self, speech: Speech, deadline: Deadline, waited: float, attempts: list[Attempt]) -> _OpenStream:
+    async def _try(self, speech: Speech, deadline: Deadline, waited: float, attempts: list[Attempt]) -> Opened:
         self._breaker.admit()
         began = self._clock.monotonic()
         events = self._upstream.generate(speech)
@@ -154,7 +172,15 @@ class Voice:
             if isinstance(error, Failure):
                 attempts.append(self._attempt(began, waited, error))
             raise
-        return _OpenStream(events, started, first, began, waited)
+        return Opened(events, started, first, began, waited)
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        try:
+            yield
+        except Failure as failure:
+            failure.upstream = self.name
+            raise
 
     @contextmanager
     def _reported(self) -> Iterator[None]:
@@ -181,11 +207,12 @@ class Voice:
         self, events: AsyncGenerator[UpstreamEvent], deadline: Deadline
     ) -> tuple[Started, Delta | Finished]:
         allowed = deadline.budget(self._first_delta_timeout_s)
+        failure = TimeoutFailure if allowed == self._first_delta_timeout_s else OutOfTimeFailure
         try:
             async with asyncio.timeout(allowed):
                 started, first = await anext(events), await anext(events)
         except TimeoutError:
-            raise TimeoutFailure("first_delta_timeout", f"no words came within {allowed:.1f} s") from None
+            raise failure("first_delta_timeout", f"no words came within {allowed:.1f} s") from None
         except StopAsyncIteration:
             raise _ended_early() from None
         assert isinstance(started, Started)
@@ -200,8 +227,9 @@ class Voice:
             async with asyncio.timeout(deadline.budget(self._idle_timeout_s)):
                 return await anext(events)
         except TimeoutError:
-            kind = "deadline" if deadline.remaining() == 0 else "idle_timeout"
-            raise CutFailure(kind, "the words stopped coming in the middle of the reply") from None
+            if deadline.remaining() == 0:
+                raise OutOfTimeCutFailure("deadline", "the time was up in the middle of the reply") from None
+            raise CutFailure("idle_timeout", "the words stopped coming in the middle of the reply") from None
         except StopAsyncIteration:
             raise CutFailure("broken_off", "the reply broke off in the middle") from None
         except Failure as failure:
@@ -209,9 +237,13 @@ class Voice:
 
     def _attempt(self, began: float, waited: float, failure: Failure | None = None) -> Attempt:
         took = self._clock.monotonic() - began
-        if failure is None:
-            return Attempt(self.name, took, "", "", waited)
-        return Attempt(self.name, took, failure.failure_class, failure.detail, waited)
+        attempt = Attempt(self.name, took, "", "", waited)
+        if failure is not None:
+            attempt = replace(attempt, failure_class=failure.failure_class, detail=failure.detail)
+        end_ns = self._clock.now_ns()
+        attributes = {"limbic.upstream": self.name, "limbic.failure_class": attempt.failure_class}
+        add_children([TimedSpan("attempt", end_ns - round(took * 1e9), end_ns, failure is not None, attributes)])
+        return attempt
 
 
 def _ended_early() -> Failure:

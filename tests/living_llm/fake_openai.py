@@ -115,6 +115,11 @@ class FakeOpenAI:
         """The base URL."""
         return f"http://127.0.0.1:{self.port}/v1"
 
+    async def left(self, idle: int = 0) -> None:
+        """Wait until the client has closed all of its connections but for this many, which it may keep for its next request."""
+        while len(self._connections) > idle:
+            await asyncio.wait(self._connections, return_when=asyncio.FIRST_COMPLETED)
+
     async def __aenter__(self) -> FakeOpenAI:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
         self.port = self._server.sockets[0].getsockname()[1]

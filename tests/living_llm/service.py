@@ -10,11 +10,12 @@ import grpc
 
 from limbic.llm.v1 import llm_pb2, llm_pb2_grpc
 from limbic.runtime.channels import open_channel
+from limbic.runtime.clock import Clock
 from limbic.runtime.errors import RpcFailure, failure_of
 from limbic.runtime.server import RunningServer
-from limbic.runtime.settings import LlmSettings, OpenAIUpstream
+from limbic.runtime.settings import LlmSettings, UpstreamSettings
 from limbic.state.v1 import state_pb2
-from services.living_llm.assembly import make_upstream
+from services.living_llm.assembly import make_upstreams
 from services.living_llm.server import LivingLlmService
 from services.living_llm.upstream import Upstream
 
@@ -24,17 +25,30 @@ PERSONA = "You are Ada, a warm and curious friend."
 def openai_settings(url: str, **changes: object) -> LlmSettings:
     """Settings for an upstream at this URL, with waits that a test can afford."""
     quick = {"retry_initial_s": 0.001, "retry_max_s": 0.002, "first_delta_timeout_s": 5.0, "idle_timeout_s": 5.0}
-    upstream = OpenAIUpstream(url=url, model="fake-7b")
+    upstream = UpstreamSettings(url=url, model="fake-7b")
     settings = LlmSettings(upstream=upstream)
     return settings.model_copy(update={"listen": "127.0.0.1:0", **quick, **changes})
 
 
+class SetClock:
+    """A clock that a test sets."""
+
+    def __init__(self) -> None:
+        self.at = 1000.0
+
+    def monotonic(self) -> float:
+        return self.at
+
+    def now_ns(self) -> int:
+        return int(self.at * 1e9)
+
+
 @asynccontextmanager
 async def serving(
-    settings: LlmSettings, upstream: Upstream | None = None
+    settings: LlmSettings, *upstreams: Upstream, clock: Clock | None = None
 ) -> AsyncIterator[llm_pb2_grpc.LivingLlmServiceAsyncStub]:
     """Run the service and yield a stub for it."""
-    service = LivingLlmService(settings, upstream or make_upstream(settings))
+    service = LivingLlmService(settings, upstreams or make_upstreams(settings), clock=clock)
     server = RunningServer(service, settings, lame_duck_s=0.0, drain_s=1.0)
     await server.start()
     channel = open_channel(f"127.0.0.1:{server.port}")
@@ -71,11 +85,13 @@ class Heard:
     kinds: list[str] = field(default_factory=list)
 
 
-async def hear(stub: llm_pb2_grpc.LivingLlmServiceAsyncStub, wanted: llm_pb2.GenerateRequest) -> Heard:
+async def hear(
+    stub: llm_pb2_grpc.LivingLlmServiceAsyncStub, wanted: llm_pb2.GenerateRequest, *, timeout_s: float = 120.0
+) -> Heard:
     """Take a whole reply, or what there is of it."""
     heard = Heard()
     try:
-        async for response in stub.Generate(wanted, timeout=120.0):
+        async for response in stub.Generate(wanted, timeout=timeout_s):
             kind = response.WhichOneof("event")
             assert kind is not None
             heard.kinds.append(kind)

@@ -15,7 +15,7 @@ from limbic.runtime.llama import LlamaError
 from limbic.runtime.models import ModelFile, ModelFileError, find_model
 from limbic.runtime.settings import LlmSettings, PersonaAdapter
 from services.living_llm.adapters import Adapter, adapter_of
-from services.living_llm.assembly import make_upstream
+from services.living_llm.assembly import make_upstreams
 from services.living_llm.embedded import EmbeddedUpstream
 from services.living_llm.engine import Engine
 from services.living_llm.speech import Delta, Finished, Message, Role, Sampling, Speech
@@ -113,7 +113,7 @@ async def test_two_characters_share_a_model_and_neither_loses_what_it_knows(adap
         context_tokens=1024,
         adapters=(PersonaAdapter(persona="You are Grim", file=adapter_file.path, sha256=adapter_file.sha256),),
     )
-    upstream = make_upstream(settings)
+    (upstream,) = make_upstreams(settings)
     assert isinstance(upstream, EmbeddedUpstream)
     await upstream.start()
     try:
@@ -132,7 +132,7 @@ async def test_an_adapter_that_was_changed_is_not_loaded(tmp_path: Path) -> None
     file = write_adapter(tmp_path / "lora.gguf")
     file.path.write_bytes(file.path.read_bytes()[:-1] + b"\xff")
     adapter = PersonaAdapter(persona="You", file=file.path, sha256=file.sha256)
-    upstream = make_upstream(LlmSettings(context_tokens=256, adapters=(adapter,)))
+    (upstream,) = make_upstreams(LlmSettings(context_tokens=256, adapters=(adapter,)))
     try:
         with pytest.raises(ModelFileError, match="expected"):
             await upstream.start()

@@ -41,10 +41,12 @@ MODEL = find_model("smollm2-135m-instruct")
 GREEDY = Sampling(0.0, 1.0, 0.0, 0.0, 16)
 # By the model's own template, so that a reply is not over at the first line's end.
 LONG = Sampling(0.0, 1.0, 0.0, 0.0, 400)
+# One thread and time enough, so that a machine that is busy with other things changes nothing.
+PATIENT = LlmSettings(context_tokens=1024, threads=1, first_delta_timeout_s=100.0)
 
 
 def make_upstream(file: ModelFile = MODEL, **changes: object) -> EmbeddedUpstream:
-    options: dict[str, object] = {"context_tokens": 1024, "threads": 2, "queue": 1, "prompt_format": "chat-template"}
+    options: dict[str, object] = {"context_tokens": 1024, "threads": 1, "queue": 1, "prompt_format": "chat-template"}
     return EmbeddedUpstream(file, **{**options, **changes})  # type: ignore[arg-type]
 
 
@@ -58,7 +60,7 @@ async def upstream() -> AsyncIterator[EmbeddedUpstream]:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def stub() -> AsyncIterator[llm_pb2_grpc.LivingLlmServiceAsyncStub]:
-    settings = LlmSettings(context_tokens=1024).model_copy(update={"listen": "127.0.0.1:0"})
+    settings = PATIENT.model_copy(update={"listen": "127.0.0.1:0"})
     async with serving(settings) as made:
         yield made
 
@@ -152,8 +154,8 @@ async def test_what_does_not_fit_is_left_out_by_whole_turns_and_counted(upstream
 async def test_a_template_that_writes_much_around_each_message_still_gets_a_prompt_that_fits(
     upstream: EmbeddedUpstream,
 ) -> None:
-    engine = upstream._engine
-    assert engine is not None
+    assert upstream._model is not None
+    engine = upstream._model.engine
     wordy = "{% for m in messages %}And then, as it is told, the following was said: {{ m.content }}\n{% endfor %}"
     composer = Composer(ChatTemplate(wordy, engine.vocabulary), engine.vocabulary, engine.context_tokens)
 
@@ -162,6 +164,21 @@ async def test_a_template_that_writes_much_around_each_message_still_gets_a_prom
     assert composed.omitted > 0
     assert composed.omitted % 2 == 0
     assert len(composed.tokens) < engine.context_tokens
+
+
+async def test_where_the_template_lets_the_model_think_first_its_thoughts_are_not_said(
+    upstream: EmbeddedUpstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert upstream._model is not None
+    engine = upstream._model.engine
+    thinking = ChatTemplate("{% for m in messages %}{{ m.content }}\n{% endfor %}<think>\n", engine.vocabulary)
+    monkeypatch.setattr(upstream._model, "composer", Composer(thinking, engine.vocabulary, engine.context_tokens))
+
+    _, text, finished = await reply(upstream, speech("Hi"))
+
+    # It thought up to its ceiling, and nothing was left to say.
+    assert text == ""
+    assert finished.usage.completion_tokens == GREEDY.max_tokens
 
 
 async def test_a_stop_may_lie_across_tokens(upstream: EmbeddedUpstream) -> None:
@@ -231,7 +248,7 @@ class Watched(EmbeddedUpstream):
     """Says when the model's thread has begun with a prompt, which no client can see."""
 
     def __init__(self) -> None:
-        super().__init__(MODEL, context_tokens=1024, threads=2, queue=1, prompt_format="chat-template")
+        super().__init__(MODEL, context_tokens=1024, threads=1, queue=1, prompt_format="chat-template")
         self.begun = asyncio.Event()
 
     async def generate(self, speech: Speech) -> AsyncGenerator[UpstreamEvent]:
@@ -246,7 +263,7 @@ async def test_a_client_that_goes_away_during_the_prompt_stops_it() -> None:
     wanted = request(
         user("Here is a list. " + "apples, pears and plums; " * 90), sampling=llm_pb2.Sampling(max_tokens=4)
     )
-    async with serving(LlmSettings().model_copy(update={"listen": "127.0.0.1:0"}), watched) as stub:
+    async with serving(PATIENT.model_copy(update={"listen": "127.0.0.1:0"}), watched) as stub:
         call = stub.Generate(wanted, timeout=20.0)
         await watched.begun.wait()
         call.cancel()
@@ -337,12 +354,13 @@ class WatchedEngine:
     """Counts the prompts that the model's thread begins with, and those that were broken off."""
 
     def __init__(self, upstream: EmbeddedUpstream, monkeypatch: pytest.MonkeyPatch) -> None:
-        assert upstream._engine is not None
-        self._evaluate = upstream._engine.evaluate
+        assert upstream._model is not None
+        engine = upstream._model.engine
+        self._evaluate = engine.evaluate
         self.begun = [threading.Event() for _ in range(4)]
         self.aborted = 0
         self._calls = 0
-        monkeypatch.setattr(upstream._engine, "evaluate", self._watched)
+        monkeypatch.setattr(engine, "evaluate", self._watched)
 
     def _watched(self, *arguments: Any) -> int:
         self.begun[self._calls].set()

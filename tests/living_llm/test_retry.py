@@ -20,21 +20,9 @@ from services.living_llm.failures import (
     TransientFailure,
 )
 from services.living_llm.retry import Retries, RetryPolicy
+from tests.living_llm.service import SetClock
 
 POLICY = RetryPolicy(attempts=4, initial_s=0.2, max_s=5.0)
-
-
-class SetClock:
-    """A clock that a test sets."""
-
-    def __init__(self) -> None:
-        self.at = 1000.0
-
-    def monotonic(self) -> float:
-        return self.at
-
-    def now_ns(self) -> int:
-        return int(self.at * 1e9)
 
 
 class Harness:

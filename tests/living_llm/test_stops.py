@@ -71,6 +71,15 @@ def test_bytes_that_are_no_character_are_shown_as_one() -> None:
     assert reply.feed(b"a\xffb") + reply.finish() == "a\ufffdb"
 
 
+def test_thoughts_are_not_said_and_a_stop_inside_them_ends_nothing() -> None:
+    reply = ReplyText(["\n"])
+
+    said = [reply.feed(piece) for piece in (b"<thi", b"nk>sad,\nI think", b"</think>\n\nOh", b" no.\n", b"And")]
+
+    assert "".join(said) == "Oh no."
+    assert reply.stopped
+
+
 def test_white_space_before_the_first_word_goes_and_a_stop_in_it_counts() -> None:
     assert ReplyText([]).feed(b" \n Hi ") == "Hi "
     reply = ReplyText(["\n"])
