@@ -18,8 +18,9 @@ def main() -> None:
     except SettingsError as error:
         sys.exit(f"gateway: {error}")
     try:
-        run_service("gateway", GatewayService(settings.gateway, settings.runtime), settings.runtime, settings.gateway)
-    except (SpoolLockedError, OSError) as error:
+        service = GatewayService(settings.gateway, settings.runtime)
+        run_service("gateway", service, settings.runtime, settings.gateway, service.guard)
+    except (SettingsError, SpoolLockedError, OSError) as error:
         get_logger(__name__).error("cannot serve", reason=str(error))
         sys.exit(1)
 

@@ -79,20 +79,23 @@ class Backends:
         """Check one backend for ever."""
         checks = 0
         while True:
-            self._note(name, await self._check(name))
+            serving, why = await self._check(name)
+            self._note(name, serving, why)
             if name == LIVING_LLM and self._states[name].serving and checks % _UPSTREAMS_EVERY == 0:
                 await self._look_at_upstreams()
             checks += 1
             await self._sleep(_INTERVAL_S)
 
-    async def _check(self, name: str) -> bool:
+    async def _check(self, name: str) -> tuple[bool, str]:
+        """Return whether it serves, and why not."""
         request = health_pb2.HealthCheckRequest()
         try:
             call = self._stubs[name].Check(request, timeout=_TIMEOUT_S)
             answer = await cast(Awaitable[Any], call)
-        except grpc.RpcError:
-            return False
-        return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+        except grpc.RpcError as error:
+            # Nobody's words: without an answer these are gRPC's own, and say if a certificate was refused.
+            return False, cast(grpc.Call, error).details() or ""
+        return bool(answer.status == health_pb2.HealthCheckResponse.SERVING), ""
 
     async def _look_at_upstreams(self) -> None:
         try:
@@ -100,9 +103,9 @@ class Backends:
         except BackendFailure as failure:
             _log.debug("the upstreams are not known", code=failure.code)
 
-    def _note(self, name: str, serving: bool) -> None:
+    def _note(self, name: str, serving: bool, why: str) -> None:
         if self._states[name].serving is serving:
             return
-        _log.info("backend changed", backend=name, serving=serving)
+        _log.info("backend changed", backend=name, serving=serving, **({"reason": why} if why else {}))
         self._states[name] = BackendState(serving, self._clock.now_ns())
         BACKEND_SERVING.labels(name).set(serving)

@@ -51,10 +51,10 @@ class StateClient:
         response = await _unary(self._stub.GetState, request, timeout_s, wait_for_ready=self._may_serve())
         return cast(state_pb2.GetStateResponse, response).state
 
-    async def list_turns(self, request: state_pb2.ListTurnsRequest, timeout_s: float) -> list[state_pb2.Turn]:
-        """Read turns, oldest first."""
+    async def list_turns(self, request: state_pb2.ListTurnsRequest, timeout_s: float) -> state_pb2.ListTurnsResponse:
+        """Read a page of turns, oldest first."""
         response = await _unary(self._stub.ListTurns, request, timeout_s, wait_for_ready=self._may_serve())
-        return list(cast(state_pb2.ListTurnsResponse, response).turns)
+        return cast(state_pb2.ListTurnsResponse, response)
 
     async def record(self, fact: Fact, timeout_s: float) -> Recorded:
         """Tell a fact."""
@@ -76,6 +76,11 @@ class StateClient:
                 )
                 return Recorded(added.state, added.duplicate)
 
+    async def record_turns(self, request: state_pb2.RecordTurnsRequest, timeout_s: float) -> state_pb2.State:
+        """Tell several turns in one step; returns the state at the last."""
+        response = await _unary(self._stub.RecordTurns, request, timeout_s, wait_for_ready=self._may_serve())
+        return cast(state_pb2.RecordTurnsResponse, response).state
+
 
 class AffectClient:
     """The affect head. Never waits for a connection: a turn goes on without it."""
@@ -87,6 +92,17 @@ class AffectClient:
         """Read an utterance."""
         response = await _unary(self._stub.Classify, request, timeout_s, wait_for_ready=False)
         return cast(affect_pb2.ClassifyResponse, response).reading
+
+    async def explain(self, request: affect_pb2.ExplainRequest, timeout_s: float) -> affect_pb2.ExplainResponse:
+        """Ask which words moved a reading."""
+        response = await _unary(self._stub.Explain, request, timeout_s, wait_for_ready=False)
+        return cast(affect_pb2.ExplainResponse, response)
+
+    async def labels(self, timeout_s: float) -> list[str]:
+        """Return the emotions that the head knows, in its own order."""
+        request = affect_pb2.GetModelCardRequest()
+        response = await _unary(self._stub.GetModelCard, request, timeout_s, wait_for_ready=False)
+        return [emotion.label for emotion in cast(affect_pb2.GetModelCardResponse, response).emotions]
 
 
 class LlmClient:

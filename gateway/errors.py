@@ -5,6 +5,8 @@ LimbicError
 ├── SessionNotFoundError       NOT_FOUND            SESSION_NOT_FOUND
 ├── TurnNotFoundError          NOT_FOUND            TURN_NOT_FOUND
 ├── TooManyTurnsError          RESOURCE_EXHAUSTED   TOO_MANY_TURNS
+├── SessionBusyError           RESOURCE_EXHAUSTED   SESSION_BUSY
+├── HeadUnavailableError       UNAVAILABLE          HEAD_UNAVAILABLE
 ├── UpstreamUnavailableError   UNAVAILABLE          UPSTREAM_UNAVAILABLE
 ├── UpstreamOverloadedError    RESOURCE_EXHAUSTED   UPSTREAM_OVERLOADED
 ├── UpstreamRejectedError      FAILED_PRECONDITION  UPSTREAM_REJECTED
@@ -35,6 +37,8 @@ from limbic.runtime.errors import (
 
 _RETRY_UNREACHABLE_S = 1.0
 """What a client is told to wait when the living LLM itself gave no delay: our channels reconnect within a second."""
+
+HEAD_RETRY_S = 1.0
 
 _CLASS_KEY = "failureClass"
 
@@ -69,6 +73,18 @@ class TooManyTurnsError(ResourceExhaustedError):
     """As many turns are running as may."""
 
     reason = "TOO_MANY_TURNS"
+
+
+class SessionBusyError(ResourceExhaustedError):
+    """Another turn of the session is running."""
+
+    reason = "SESSION_BUSY"
+
+
+class HeadUnavailableError(UnavailableError):
+    """The affect head does not answer, where its answer is all that was asked for."""
+
+    reason = "HEAD_UNAVAILABLE"
 
 
 class UpstreamUnavailableError(UnavailableError):

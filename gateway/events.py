@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from gateway.content import Said
+from gateway.transcripts import Utterance
 from limbic.affect.v1 import affect_pb2
 from limbic.gateway.v1 import gateway_pb2
 from limbic.llm.v1 import llm_pb2
@@ -15,16 +17,55 @@ StageStatus: TypeAlias = gateway_pb2.StageStatus.ValueType
 
 
 @dataclass(frozen=True, slots=True)
+class Dialogue:
+    """A whole conversation, as a client sends it that knows nothing of turns.
+
+    Attributes:
+        history: what was said before, oldest first.
+        words: what the person says now; None if the character is only to go on, or is asked for something else than a reply.
+        feels: whether the reply is coloured by what the character feels.
+        caller: tells apart callers whose conversations begin alike; empty if nothing does.
+        is_named: the client named the session, so that it need not be found by what was said.
+    """
+
+    history: tuple[Said, ...] = field(repr=False)
+    words: Said | None = field(repr=False)
+    feels: bool
+    caller: str
+    is_named: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """Where a turn of such a conversation stands.
+
+    Attributes:
+        history: what the model is given before the words: the client's own history, which is what its user sees.
+        before: what the state engine has to be told first, because it does not know it; in order.
+        said_at_ns: when the words were said, if that was before.
+    """
+
+    history: tuple[Utterance, ...] = field(repr=False)
+    before: tuple[state_pb2.RecordTurnRequest, ...] = field(repr=False)
+    said_at_ns: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class TurnInput:
     """A turn that was asked for, checked already.
 
     Attributes:
         session_is_new: the id was made for this turn, so there is nothing to ask about it.
+        turn_id: empty for an aside, in which nobody says anything to the character.
         parent_turn_id: the turn that it follows; None for the session's tip, empty for the root.
+        text: what the person says; in an aside, what the model is asked for.
+        said_at_ns: when it was said, since the epoch, if the caller says so; None for now.
         affect_window_s: how long the turn waits for its own reading, from its beginning.
         attempt_id: differs each time, also for a repeated turn id. Letters and digits.
         trace_id: W3C trace id, 32 hexadecimal digits.
         deadline_at: moment of the monotonic clock by which the turn must have ended.
+        dialogue: the conversation in which the turn has still to be placed; None where the caller said where it stands.
+        placed: where it stands in it. Such a turn's id follows from what was said, and so does its reply's.
     """
 
     session_id: str
@@ -40,6 +81,14 @@ class TurnInput:
     attempt_id: str
     trace_id: str
     deadline_at: float
+    dialogue: Dialogue | None = None
+    placed: Placed | None = None
+    said_at_ns: int | None = None
+
+    @property
+    def is_aside(self) -> bool:
+        """Whether the model is only to go on, or asked for something else than a reply: nothing of it is felt or recorded."""
+        return not self.turn_id
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,14 +6,13 @@ import asyncio
 from dataclasses import dataclass
 
 from gateway import trace as stages
-from gateway.background import Background
 from gateway.consent import Consent
-from gateway.events import AffectKnown, AffectStatus, LateAffect, TurnInput
-from gateway.opening import Memory, Opened, Opening
-from gateway.ports import Ports, ReadingSeen, TurnPolicy
+from gateway.course import Course
+from gateway.events import AffectKnown, AffectStatus, LateAffect
+from gateway.opening import Opened, Opening
+from gateway.ports import ReadingSeen
 from gateway.reading import Answer, HeadCall
 from gateway.recorder import Recorder, Told
-from gateway.trace import Trace
 from gateway.transcripts import Utterance
 from gateway.words import Words
 from limbic.gateway.v1 import gateway_pb2
@@ -35,6 +34,11 @@ class Felt:
 class Feeling:
     """Runs as a background task; the turn's stream waits for its milestones and may leave at any time.
 
+    Args:
+        course: the turn and everything around it.
+        started_at: moment of the monotonic clock at which the turn began.
+        occurred_at_ns: when the words arrived, since the epoch.
+
     Attributes:
         opened: the turn's beginning, or the error that ends the turn.
         felt: the model may speak: the words are recorded, or are still being recorded and have been waited for long enough. Or the
@@ -46,22 +50,13 @@ class Feeling:
         latest: the last state that was seen.
     """
 
-    def __init__(
-        self,
-        turn: TurnInput,
-        ports: Ports,
-        policy: TurnPolicy,
-        memory: Memory,
-        background: Background,
-        trace: Trace,
-        started_at: float,
-        occurred_at_ns: int,
-    ) -> None:
+    def __init__(self, course: Course, started_at: float, occurred_at_ns: int) -> None:
+        turn, ports, policy, memory, trace = course.turn, course.ports, course.policy, course.memory, course.trace
         self._turn = turn
         self._ports = ports
         self._policy = policy
         self._memory = memory
-        self._background = background
+        self._background = course.background
         self._trace = trace
         self._started_at = started_at
         self._window_end = started_at + turn.affect_window_s
@@ -189,6 +184,7 @@ class Feeling:
                 latency_s=answer.at - self._started_at,
                 lateness_s=lateness_s,
                 text=turn.text,
+                context=self._head.context,
             )
         )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gateway import trace as stages
 from gateway.errors import SessionNotFoundError, TurnNotFoundError
@@ -12,12 +12,14 @@ from gateway.ports import BackendFailure, Ports, TurnPolicy
 from gateway.recorder import Recorder
 from gateway.states import LastStates, at_rest
 from gateway.trace import Trace
-from gateway.transcripts import Transcripts, Utterance
-from limbic.runtime.errors import InvalidArgumentError
+from gateway.transcripts import Transcripts, Utterance, utterance_of
+from limbic.runtime.errors import InvalidArgumentError, UnavailableError
 from limbic.state.v1 import state_pb2
 
 _PAGE_LIMIT = 1_000
 """Of ListTurns."""
+
+_RETRY_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,11 @@ class Memory:
 
     states: LastStates
     transcripts: Transcripts
+
+    def forget(self, session_id: str) -> None:
+        """Forget a session."""
+        self.states.forget(session_id)
+        self.transcripts.forget(session_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +87,11 @@ class Opening:
             return await self._degraded(parent_turn_id, "waiting")
         if turn.session_is_new:
             return await self._create(parent_turn_id)
-        request = state_pb2.GetStateRequest(session_id=turn.session_id, turn_id=parent_turn_id or "")
+        before = turn.placed.before if turn.placed is not None else ()
+        # What the engine does not know yet it cannot be asked about.
+        request = state_pb2.GetStateRequest(
+            session_id=turn.session_id, turn_id=parent_turn_id if parent_turn_id and not before else ""
+        )
         try:
             state = await self._ports.state.get_state(request, self._policy.state_deadline_s)
         except BackendFailure as failure:
@@ -88,9 +99,11 @@ class Opening:
                 return await self._degraded(parent_turn_id, failure.label)
             if failure.reason != "SESSION_NOT_FOUND":
                 raise turn_not_found() from None
-            if parent_turn_id:
+            if parent_turn_id and not before:
                 raise session_not_found() from None
             return await self._create(parent_turn_id)
+        if before:
+            state = await self._tell_before() or state
         self._memory.states.remember(state)
         if parent_turn_id == "":
             # The engine reads at the tip or at a turn; at the root nothing has been felt yet.
@@ -99,6 +112,9 @@ class Opening:
 
     async def history(self, opened: Opened) -> list[Utterance]:
         """Return what was said before, oldest first, as far as it is known in time."""
+        if self._turn.placed is not None:
+            self._trace.begin("history").end(stages.OK, "as the client has it")
+            return list(self._turn.placed.history)
         limit = min(self._policy.history_messages, _PAGE_LIMIT)
         stage = self._trace.begin("history", self._policy.state_deadline_s)
         session_id, parent_turn_id = self._turn.session_id, opened.parent_turn_id
@@ -132,19 +148,19 @@ class Opening:
             session_id=session_id, path_to_turn_id=turn_id, page_size=min(limit, _PAGE_LIMIT)
         )
         path: list[Utterance] = []
-        for said in await self._ports.state.list_turns(request, self._policy.state_deadline_s):
+        for said in (await self._ports.state.list_turns(request, self._policy.state_deadline_s)).turns:
             # A session that keeps no text has it here only, and only lately.
             known = self._memory.transcripts.get(session_id, said.turn_id)
-            read = Utterance(said.turn_id, said.parent_turn_id, said.role, said.occurred_at.ToNanoseconds(), said.text)
+            read = utterance_of(said)
             if known is not None or read.text:
                 self._memory.transcripts.add(session_id, read)
-            path.append(read if known is None else known)
+            # Only the journal knows when a line was recorded that was said before we saw it.
+            path.append(read if known is None else replace(known, occurred_at_ns=read.occurred_at_ns))
         return path
 
     async def _create(self, parent_turn_id: str | None) -> Opened:
         turn = self._turn
-        self._memory.states.forget(turn.session_id)
-        self._memory.transcripts.forget(turn.session_id)
+        self._memory.forget(turn.session_id)
         fact = state_pb2.CreateSessionRequest(session_id=turn.session_id, temperament=turn.temperament)
         try:
             told = await self._recorder.tell(fact)
@@ -152,10 +168,28 @@ class Opening:
             if failure.reason == "TEMPERAMENT_NOT_FOUND":
                 raise InvalidArgumentError("options.temperament", "names no temperament that is known") from None
             return await self._degraded(parent_turn_id, failure.label)
+        placed_at = (parent_turn_id or "") if turn.placed is not None else ""
         if told.state is None:
-            return await self._degraded("", told.label, session_is_told=True)
-        self._memory.states.remember(told.state)
-        return Opened(told.state, False, "", "")
+            return await self._degraded(placed_at, told.label, session_is_told=True)
+        state = await self._tell_before() or told.state
+        self._memory.states.remember(state)
+        return Opened(state, False, "", placed_at)
+
+    async def _tell_before(self, *, engine_answers: bool = True) -> state_pb2.State | None:
+        """Tell what the engine lacks before this turn, and return the state after it."""
+        turn = self._turn
+        before = turn.placed.before if turn.placed is not None else ()
+        try:
+            state = await self._recorder.tell_turns(before, engine_answers=engine_answers)
+        except BackendFailure as failure:
+            if failure.code == "NOT_FOUND":
+                raise session_not_found() from None
+            raise UnavailableError("the earlier conversation could not be recorded", retry_after=_RETRY_S) from failure
+        for fact in before:
+            said_ns = fact.occurred_at.ToNanoseconds() if fact.HasField("occurred_at") else self._ports.timer.now_ns()
+            said = Utterance(fact.turn_id, fact.parent_turn_id, fact.role, said_ns, fact.text)
+            self._memory.transcripts.add(turn.session_id, said)
+        return state
 
     async def _degraded(self, parent_turn_id: str | None, label: str, *, session_is_told: bool = False) -> Opened:
         """Go on without the engine. What it must learn before this turn's words is put on the disk in front of them."""
@@ -167,12 +201,13 @@ class Opening:
         state = memory.states.get(turn.session_id)
         if (
             state is None
-            and not parent_turn_id
+            and (not parent_turn_id or turn.placed is not None)
             and not session_is_told
             and not self._recorder.is_behind(turn.session_id)
         ):
             fact = state_pb2.CreateSessionRequest(session_id=turn.session_id, temperament=turn.temperament)
             await self._recorder.tell(fact, engine_answers=False)
+        await self._tell_before(engine_answers=False)
         if parent_turn_id is None and memory.transcripts.get(turn.session_id, turn.turn_id) is None:
             last = memory.transcripts.last(turn.session_id)
             parent_turn_id = last.turn_id if last is not None else None

@@ -6,7 +6,7 @@ The messages that pass through are the contracts' own; nothing here knows how th
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -79,12 +79,16 @@ class StatePort(Protocol):
         """Read a state."""
         ...
 
-    async def list_turns(self, request: state_pb2.ListTurnsRequest, timeout_s: float) -> list[state_pb2.Turn]:
-        """Read turns, oldest first."""
+    async def list_turns(self, request: state_pb2.ListTurnsRequest, timeout_s: float) -> state_pb2.ListTurnsResponse:
+        """Read a page of turns, oldest first."""
         ...
 
     async def record(self, fact: Fact, timeout_s: float) -> Recorded:
         """Tell a fact."""
+        ...
+
+    async def record_turns(self, request: state_pb2.RecordTurnsRequest, timeout_s: float) -> state_pb2.State:
+        """Tell several turns in one step; returns the state at the last."""
         ...
 
 
@@ -122,6 +126,18 @@ class SpoolPort(Protocol):
         ...
 
 
+class DirectoryPort(Protocol):
+    """In which session which words were said."""
+
+    async def find(self, digests: Sequence[bytes]) -> str | None:
+        """Return the session that shares most of these pairs of messages, if it shares enough."""
+        ...
+
+    async def note(self, session_id: str, digests: Sequence[bytes]) -> None:
+        """Remember that these pairs were said in a session."""
+        ...
+
+
 class SpoolRefusedError(Exception):
     """The spool cannot keep a fact: it is full, or the disk cannot be written. The fact is lost unless the caller keeps it."""
 
@@ -144,6 +160,7 @@ class ReadingSeen:
     Attributes:
         latency_s: from the turn's beginning to the answer.
         lateness_s: by how much it missed the window; 0 if it did not.
+        context: what the head was given of the turns just before, oldest first.
     """
 
     session_id: str
@@ -154,6 +171,7 @@ class ReadingSeen:
     latency_s: float
     lateness_s: float
     text: str = field(repr=False)
+    context: tuple[str, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, slots=True)

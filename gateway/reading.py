@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from gateway import trace as stages
@@ -13,9 +14,12 @@ from gateway.transcripts import Utterance
 from limbic.affect.v1 import affect_pb2
 from limbic.gateway.v1 import gateway_pb2
 
-_CONTEXT_TURNS = 2
+CONTEXT_TURNS = 2
 _CONTEXT_CHARS = 2_000
 """Of each earlier turn, its end: several times what the head's window holds, and below the head's own limit."""
+
+_TEXT_CHARS = 8_000
+"""The head's own limit. It reads the end of long words; front ends send pasted texts that are longer."""
 
 _FAILURES: dict[str, tuple[AffectStatus, str]] = {
     "UNAVAILABLE": (gateway_pb2.AFFECT_STATUS_UNAVAILABLE, "the affect head could not be reached"),
@@ -34,6 +38,11 @@ class Answer:
     at: float
 
 
+def context_of(earlier: Iterable[str]) -> list[str]:
+    """Return what the head is given of the turns just before, oldest first."""
+    return [text[-_CONTEXT_CHARS:] for text in earlier if text.strip()]
+
+
 class HeadCall:
     """One question to the head.
 
@@ -42,6 +51,7 @@ class HeadCall:
 
     Attributes:
         window_closed: set by the turn when it goes on.
+        context: what the head was given of the turns just before.
     """
 
     def __init__(
@@ -54,11 +64,15 @@ class HeadCall:
         self._trace = trace
         self._window_end = window_end
         self.window_closed = False
+        self.context: tuple[str, ...] = ()
 
     async def ask(self, known: Utterance | None) -> Answer:
         """Return the head's answer. `known`: the turn itself, if its words were said before."""
         stage = self._trace.begin("affect", self._turn.affect_window_s)
-        request = affect_pb2.ClassifyRequest(text=self._turn.text, context=self._context(known))
+        self.context = tuple(self._context(known))
+        text = self._turn.text
+        words = text if len(text) <= _TEXT_CHARS else text.rstrip()[-_TEXT_CHARS:]
+        request = affect_pb2.ClassifyRequest(text=words, context=self.context)
         try:
             reading = await self._ports.affect.classify(request, self._policy.affect_deadline_s)
         except BackendFailure as failure:
@@ -78,10 +92,12 @@ class HeadCall:
     def _context(self, known: Utterance | None) -> list[str]:
         """Return the turns just before, if they are in memory: the head is asked before the journal has answered."""
         transcripts, turn = self._memory.transcripts, self._turn
+        if turn.placed is not None:
+            return context_of(said.text for said in turn.placed.history[-CONTEXT_TURNS:])
         parent_turn_id = turn.parent_turn_id
         if parent_turn_id is None and known is not None:
             parent_turn_id = known.parent_turn_id
         elif parent_turn_id is None and (last := transcripts.last(turn.session_id)) is not None:
             parent_turn_id = last.turn_id
-        path = None if parent_turn_id is None else transcripts.path(turn.session_id, parent_turn_id, _CONTEXT_TURNS)
-        return [said.text[-_CONTEXT_CHARS:] for said in path or () if said.text.strip()]
+        path = None if parent_turn_id is None else transcripts.path(turn.session_id, parent_turn_id, CONTEXT_TURNS)
+        return context_of(said.text for said in path or ())

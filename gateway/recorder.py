@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gateway.consent import Consent
@@ -75,3 +76,38 @@ class Recorder:
         except SpoolRefusedError:
             return Told(label=label, lost=True)
         return Told(label=label)
+
+    async def tell_turns(
+        self, turns: Sequence[state_pb2.RecordTurnRequest], *, engine_answers: bool = True
+    ) -> state_pb2.State | None:
+        """Tell turns of one session of which each follows the one before it, in one step. Those that the engine has are passed over.
+
+        Returns the state at the last one, if the engine took them.
+
+        Raises:
+            BackendFailure: the engine refused one for good.
+            InvalidArgumentError: consent was refused, and nothing was told.
+        """
+        if not turns:
+            return None
+        if self._consent is not None:
+            await self._consent.given()
+        session_id = turns[0].session_id
+        if engine_answers and not self._spool.holds(session_id):
+            request = state_pb2.RecordTurnsRequest(session_id=session_id, turns=turns)
+            try:
+                return await self._state.record_turns(request, self._timeout_s)
+            except BackendFailure as failure:
+                if failure.reason != "TURN_EXISTS" and not failure.may_pass:
+                    raise
+                engine_answers = not failure.may_pass
+        # The engine is away, or has one of them in another form, as it may be told of each by itself.
+        state: state_pb2.State | None = None
+        for turn in turns:
+            try:
+                state = (await self.tell(turn, engine_answers=engine_answers)).state
+            except BackendFailure as failure:
+                if failure.reason != "TURN_EXISTS":
+                    raise
+                state = None
+        return state

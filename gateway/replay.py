@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from gateway.metrics import SPOOL_REJECTED, SPOOL_REPLAYED
 from gateway.ports import BackendFailure, Fact, StatePort
 from gateway.spool import Spool
-from limbic.runtime.logs import get_logger
+from limbic.runtime.logs import get_logger, shown_id
 from limbic.state.v1 import state_pb2
 
 _log = get_logger(__name__)
@@ -64,7 +64,7 @@ class Replayer:
                     _log.error(
                         "a spooled fact was refused and is set aside",
                         kind=fact.DESCRIPTOR.name,
-                        session_id=fact.session_id,
+                        session_id=shown_id(fact.session_id),
                         code=failure.code,
                         reason=failure.reason,
                     )

@@ -7,14 +7,13 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
 from gateway import trace as stages
-from gateway.background import Background
+from gateway.content import reply_content_id
+from gateway.course import Course
 from gateway.errors import UpstreamTimeoutError, cut_error, reply_error
-from gateway.events import DeltaText, TurnInput
+from gateway.events import DeltaText
 from gateway.ids import reply_id
-from gateway.opening import Memory
-from gateway.ports import BackendFailure, Ports, TurnPolicy
+from gateway.ports import BackendFailure
 from gateway.recorder import Recorder, Told
-from gateway.trace import Trace
 from gateway.transcripts import Utterance
 from limbic.llm.v1 import llm_pb2
 from limbic.runtime.errors import LimbicError
@@ -27,36 +26,43 @@ MAX_RECORDED_CHARS = 65_536
 class Reply:
     """One attempt at a reply.
 
+    Args:
+        course: the turn and everything around it.
+
     Attributes:
-        turn_id: the reply's own id in the conversation's tree; empty while nothing was said.
         first_delta_at: moment of the monotonic clock at which the first delta came, or None.
         asked_at: moment at which the model was asked, or None.
         done: how it ended; unset fields where it did not.
     """
 
-    def __init__(
-        self,
-        turn: TurnInput,
-        ports: Ports,
-        policy: TurnPolicy,
-        memory: Memory,
-        background: Background,
-        trace: Trace,
-    ) -> None:
-        self._turn = turn
+    def __init__(self, course: Course) -> None:
+        ports, policy = course.ports, course.policy
+        self._turn = course.turn
         self._ports = ports
         self._policy = policy
-        self._memory = memory
-        self._background = background
-        self._trace = trace
+        self._memory = course.memory
+        self._background = course.background
+        self._trace = course.trace
         self._recorder = Recorder(ports.state, ports.spool, policy.state_deadline_s)
         self._texts: list[str] = []
         self._kept = False
         self._words: asyncio.Task[Told] | None = None
-        self.turn_id = ""
         self.asked_at: float | None = None
         self.first_delta_at: float | None = None
         self.done = llm_pb2.Done()
+
+    @property
+    def turn_id(self) -> str:
+        """The reply's own id in the conversation's tree; empty while nothing was said.
+
+        Where ids follow from what was said, this one is not final before the reply has ended.
+        """
+        turn = self._turn
+        if not self._texts or turn.is_aside:
+            return ""
+        if turn.placed is not None:
+            return reply_content_id(turn.session_id, turn.turn_id, "".join(self._texts))
+        return reply_id(turn.turn_id, turn.attempt_id)
 
     async def speak(
         self, state: state_pb2.State, history: Sequence[Utterance], words: asyncio.Task[Told] | None
@@ -98,10 +104,10 @@ class Reply:
                     match answer.WhichOneof("event"):
                         case "started":
                             self._trace.started = answer.started
+                            self._say_who_speaks(answer.started)
                         case "delta":
                             if self.first_delta_at is None:
                                 self.first_delta_at = timer.monotonic()
-                                self.turn_id = reply_id(self._turn.turn_id, self._turn.attempt_id)
                                 first.end()
                             self._texts.append(answer.delta.text)
                             yield DeltaText(answer.delta.text)
@@ -115,6 +121,11 @@ class Reply:
             first.end(status, str(failure))
             whole.end(status, str(failure))
             raise (cut_error(failure, self.turn_id) if self._texts else reply_error(failure)) from failure
+
+    def _say_who_speaks(self, started: llm_pb2.Started) -> None:
+        if started.HasField("fallback"):
+            why = f"{started.fallback.instead_of}: {started.fallback.detail}"
+            self._trace.degrade("model", "fallback", f"the model spoke through the fallback {started.upstream} ({why})")
 
     def _request(self, state: state_pb2.State, history: Sequence[Utterance]) -> llm_pb2.GenerateRequest:
         turn = self._turn
@@ -135,10 +146,10 @@ class Reply:
 
     async def _record(self, text: str, cut: bool) -> None:
         stage = self._trace.begin("record_reply", self._recorder.timeout_s)
-        if not text:
-            stage.end(stages.SKIPPED, "nothing was said")
+        turn, turn_id, now_ns = self._turn, self.turn_id, self._ports.timer.now_ns()
+        if not turn_id:
+            stage.end(stages.SKIPPED, "what was said is no part of the conversation" if text else "nothing was said")
             return
-        turn, now_ns = self._turn, self._ports.timer.now_ns()
         if self._words is not None:
             await asyncio.wait({self._words})
             if self._words.cancelled() or self._words.exception() is not None:
@@ -146,18 +157,21 @@ class Reply:
                 return
         fact = state_pb2.RecordTurnRequest(
             session_id=turn.session_id,
-            turn_id=self.turn_id,
+            turn_id=turn_id,
             parent_turn_id=turn.turn_id,
             role=state_pb2.ROLE_ASSISTANT,
             text=text[:MAX_RECORDED_CHARS],
             cut=cut or len(text) > MAX_RECORDED_CHARS,
         )
         fact.occurred_at.FromNanoseconds(now_ns)
-        said = Utterance(self.turn_id, turn.turn_id, state_pb2.ROLE_ASSISTANT, now_ns, fact.text)
+        said = Utterance(turn_id, turn.turn_id, state_pb2.ROLE_ASSISTANT, now_ns, fact.text)
         self._memory.transcripts.add(turn.session_id, said)
         try:
             told = await self._recorder.tell(fact)
         except BackendFailure as failure:
+            if failure.reason == "TURN_EXISTS" and turn.placed is not None:
+                stage.end(stages.OK, "said before")
+                return
             stage.end(stages.ERROR, str(failure))
             self._trace.degrade("journal", failure.label, f"the reply could not be recorded ({failure.label})")
             return

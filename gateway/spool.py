@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from google.protobuf.any_pb2 import Any as AnyMessage
 
-from gateway.metrics import SPOOL_FACTS, SPOOL_REFUSED
+from gateway.metrics import SPOOL_BYTES, SPOOL_FACTS, SPOOL_MAX_BYTES, SPOOL_REFUSED
 from gateway.ports import Fact, SpoolRefusedError
 from gateway.spool_files import SpoolFiles
 from limbic.runtime.logs import get_logger
@@ -71,6 +71,9 @@ class Spool:
             OSError: the directory cannot be used.
         """
         self._files = await self._in_thread(partial(SpoolFiles, self._directory, self._max_bytes))
+        files = self._files
+        SPOOL_MAX_BYTES.set(self._max_bytes)
+        SPOOL_BYTES.set_function(lambda: files.size_bytes)
         for session_id in await self._in_thread(self._sessions_on_disk):
             self._count(session_id, 1)
             self._filled.set()

@@ -95,6 +95,11 @@ class SpoolFiles:
         self._close_writer()
         os.close(self._lock)
 
+    @property
+    def size_bytes(self) -> int:
+        """What lies there."""
+        return self._bytes
+
     def records(self) -> Iterator[bytes]:
         """Yield the payload of every record that is there, oldest first."""
         for number in self._segments:

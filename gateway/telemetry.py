@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from google.protobuf.duration_pb2 import Duration
 
@@ -85,18 +85,25 @@ class Telemetry:
         elif seen.status in _MISSED:
             self._missed += 1
 
+    def reading_explained(self, seen: ReadingSeen, explained: ReadingSeen) -> None:
+        """Put a reading with its reason in the place of the one without, if that is still among the latest."""
+        for index, one in enumerate(self._readings):
+            if one is seen:
+                self._readings[index] = explained
+
     def snapshot(
         self,
         now_ns: int,
         backends: dict[str, BackendState],
         upstreams: Sequence[llm_pb2.Upstream],
         spooled_facts: int,
+        may_see: Callable[[str], bool] = lambda session_id: True,
     ) -> gateway_pb2.TelemetrySnapshot:
-        """Return the picture as it is now."""
+        """Return the picture as it is now. Readings and the state are of sessions that may be seen."""
         snapshot = gateway_pb2.TelemetrySnapshot(
-            readings=[self._reading(seen) for seen in self._readings],
+            readings=[self.reading(seen) for seen in self._readings if may_see(seen.session_id)],
             latencies=[self._latency(name, durations) for name, durations in self._stages.items()],
-            state=self._state,
+            state=self._state if self._state is not None and may_see(self._state.session_id) else None,
             window=gateway_pb2.WindowStats(
                 window=duration(self._window_s),
                 hits=self._hits,
@@ -116,7 +123,8 @@ class Telemetry:
             status.since.FromNanoseconds(backend.since_ns)
         return snapshot
 
-    def _reading(self, seen: ReadingSeen) -> gateway_pb2.TelemetryReading:
+    def reading(self, seen: ReadingSeen) -> gateway_pb2.TelemetryReading:
+        """Return a reading as telemetry and feeds show it: without words unless the setting says so."""
         reading = gateway_pb2.TelemetryReading(
             turn_id=seen.turn_id,
             status=seen.status,

@@ -68,6 +68,10 @@ class Trace:
         self.started = llm_pb2.Started()
         self.attempts: tuple[llm_pb2.Attempt, ...] = ()
 
+    def place(self, session_id: str, turn_id: str) -> None:
+        """Name the turn anew, once it is known where it stands."""
+        self._session_id, self._turn_id = session_id, turn_id
+
     def begin(self, name: str, deadline_s: float = 0.0) -> Stage:
         """Begin a stage that may take this many seconds; 0 for as long as it likes."""
         stage = Stage(name, self._clock.monotonic(), deadline_s, self._finished)

@@ -48,6 +48,10 @@ class Words:
         self.parent_turn_id = turn.parent_turn_id
         self.occurred_at_ns = occurred_at_ns
         self.path: list[Utterance] | None = None
+        # The words in the form in which they were recorded first: ids made from content do not tell white space apart.
+        self._text = turn.text
+        if turn.placed is not None and turn.placed.said_at_ns is not None:
+            self.occurred_at_ns = turn.placed.said_at_ns
         if self.known is not None:
             self.occurred_at_ns = self.known.occurred_at_ns
             if self.parent_turn_id is None:
@@ -60,7 +64,11 @@ class Words:
             TurnExistsError: the id was used for something else.
         """
         known = self.known
-        if known is not None and (known.text != self._turn.text or known.role != state_pb2.ROLE_USER):
+        if known is None:
+            return
+        if self._turn.placed is not None:
+            self._text = known.text or self._text
+        elif known.text != self._turn.text or known.role != state_pb2.ROLE_USER:
             raise _turn_exists()
 
     async def record(self, opened: Opened, reading: affect_pb2.AffectReading | None) -> Told:
@@ -78,7 +86,7 @@ class Words:
             if failure.code == "NOT_FOUND":
                 raise (session_not_found() if failure.reason == "SESSION_NOT_FOUND" else turn_not_found()) from None
             told = Told(label=failure.label, lost=True)
-        said = Utterance(turn.turn_id, self.parent_turn_id, state_pb2.ROLE_USER, self.occurred_at_ns, turn.text)
+        said = Utterance(turn.turn_id, self.parent_turn_id, state_pb2.ROLE_USER, self.occurred_at_ns, self._text)
         self._memory.transcripts.add(turn.session_id, said)
         return told
 
@@ -124,7 +132,11 @@ class Words:
         except BackendFailure:
             raise _turn_exists() from None
         said = path.pop() if path and path[-1].turn_id == turn.turn_id else None
-        if said is None or said.role != state_pb2.ROLE_USER or said.text not in ("", turn.text):
+        if said is None or said.role != state_pb2.ROLE_USER:
+            raise _turn_exists()
+        if turn.placed is not None:
+            self._text = said.text or self._text
+        elif said.text not in ("", turn.text):
             raise _turn_exists()
         if turn.parent_turn_id is not None and turn.parent_turn_id != said.parent_turn_id:
             raise _turn_exists()
@@ -138,7 +150,7 @@ class Words:
             turn_id=turn.turn_id,
             parent_turn_id=self.parent_turn_id,
             role=state_pb2.ROLE_USER,
-            text=turn.text,
+            text=self._text,
             stimuli=[self._stimulus(reading)] if reading is not None else [],
         )
         fact.occurred_at.FromNanoseconds(self.occurred_at_ns)

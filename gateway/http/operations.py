@@ -11,6 +11,8 @@ from google.protobuf.json_format import MessageToDict
 from prometheus_client import REGISTRY
 from prometheus_client.exposition import choose_encoder
 
+from gateway.access.access import Access
+from gateway.access.visitor import current_visitor
 from gateway.backends import AFFECT_HEAD, LIVING_LLM, STATE_ENGINE, BackendState
 from limbic.gateway.v1 import gateway_pb2
 from limbic.runtime.drain import Drain
@@ -23,7 +25,10 @@ _WITHOUT_IT = {
 
 
 def operations(
-    backends: Callable[[], dict[str, BackendState]], snapshot: Callable[[], gateway_pb2.TelemetrySnapshot], drain: Drain
+    backends: Callable[[], dict[str, BackendState]],
+    snapshot: Callable[[], gateway_pb2.TelemetrySnapshot],
+    drain: Drain,
+    access: Access,
 ) -> APIRouter:
     """Build the face.
 
@@ -31,6 +36,7 @@ def operations(
         backends: the backends as last seen.
         snapshot: the telemetry as it is now.
         drain: whether the process is going down.
+        access: says who asks.
     """
     face = APIRouter()
 
@@ -44,12 +50,15 @@ def operations(
         """Say whether a turn can be answered, which takes the language model, and which other parts are missing.
 
         Not ready from SIGTERM on, while the turns in flight still finish: whoever sends turns here should send the next one elsewhere.
+        Whoever comes without a key, where one is needed, is told no more than that.
         """
         states = backends()
         parts = {name: _word(state) for name, state in states.items()}
         missing = [LIVING_LLM] if not states[LIVING_LLM].serving else []
         degraded = {name: meaning for name, meaning in _WITHOUT_IT.items() if not states[name].serving}
         ready = not missing and not drain.begun
+        if access.asks and current_visitor() is None:
+            return JSONResponse({"ready": ready}, status_code=200 if ready else 503)
         body = {"ready": ready, "draining": drain.begun, "missing": missing, "degraded": degraded, "parts": parts}
         return JSONResponse(body, status_code=200 if ready else 503)
 

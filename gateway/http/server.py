@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,9 +20,10 @@ class HttpServer:
         app: what answers.
         address: HOST:PORT, or unix:PATH.
         drain_s: at most this many seconds for the requests in flight when it stops.
+        context: with it, what is no Unix socket speaks TLS.
     """
 
-    def __init__(self, app: FastAPI, address: str, drain_s: float) -> None:
+    def __init__(self, app: FastAPI, address: str, drain_s: float, context: ssl.SSLContext | None = None) -> None:
         config = uvicorn.Config(
             app,
             log_config=None,
@@ -30,6 +32,9 @@ class HttpServer:
             server_header=False,
             lifespan="off",
             timeout_graceful_shutdown=max(1, round(drain_s)),
+            ssl_context_factory=(lambda config, usual: context)
+            if context is not None and not _is_socket(address)
+            else None,
         )
         self._server = _Server(config)
         self._address = address
@@ -62,8 +67,12 @@ class _Server(uvicorn.Server):
         yield
 
 
+def _is_socket(address: str) -> bool:
+    return address.startswith("unix:")
+
+
 def _listen(address: str) -> socket.socket:
-    if address.startswith("unix:"):
+    if _is_socket(address):
         path = Path(address.removeprefix("unix:"))
         path.unlink(missing_ok=True)
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

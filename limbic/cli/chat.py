@@ -12,11 +12,11 @@ from rich.console import Console
 from rich.live import Live
 
 from limbic.cli import words
+from limbic.cli.engine import gateway_key, service_credentials, settings_or_exit
 from limbic.cli.screen import TurnScreen
 from limbic.client import CallError, SyncLimbicClient
 from limbic.gateway.v1 import gateway_pb2
-from limbic.runtime.settings import SettingsError, load_settings
-from limbic.supervision.processes import reachable
+from limbic.supervision.processes import GATEWAY
 
 REDRAWS_PER_S = 12
 
@@ -27,16 +27,13 @@ def chat(
     plain: Annotated[bool, typer.Option("--plain", help="Plain lines; the default where this is no terminal.")] = False,
 ) -> None:
     """Talk to the character. /state shows its levels now, /quit ends; Ctrl-C breaks a reply off."""
-    try:
-        settings = load_settings()
-    except SettingsError as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(2) from None
-    gateway, state_engine = reachable(settings.gateway.listen), settings.gateway.state_target
+    settings = settings_or_exit()
+    gateway, state_engine = GATEWAY.local(settings), settings.gateway.state_target
     plain = plain or not sys.stdout.isatty() or (not once and not sys.stdin.isatty())
     session = session or f"chat-{secrets.token_hex(4)}"
     console = Console(highlight=False, markup=False)
-    with SyncLimbicClient(gateway, state_engine) as client:
+    key, credentials = gateway_key(settings), service_credentials(settings)
+    with SyncLimbicClient(gateway, state_engine, key=key, engine_credentials=credentials) as client:
         talk = _Talk(client, gateway, state_engine, session, None if plain else console)
         if once:
             fine = talk.say(once)

@@ -1,4 +1,4 @@
-"""The plots of `limbic replay` and `limbic temperament plot`, as PNG or SVG files whose bytes depend on nothing but their numbers.
+"""The plots of `limbic replay`, `limbic temperament` and `limbic expression`: PNG or SVG whose bytes depend on nothing but their numbers.
 
 Matplotlib is the extra `plots`, which `make up` installs; it is loaded only when something is drawn.
 """
@@ -110,6 +110,49 @@ def plot_responses(
     _save(figure, grid.ravel(), path)
 
 
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """One small panel: what moves, the values, and the bounds between which they can lie."""
+
+    name: str
+    values: Sequence[float]
+    bounds: tuple[float, float]
+
+
+def plot_effects(
+    path: Path, title: str, unit: str, points: Sequence[float], rows: Mapping[str, Sequence[Panel]]
+) -> None:
+    """Draw a row for each effect and a column for each cause, which are the same in each row. What has no effect is drawn in grey.
+
+    Args:
+        path: the file, .png or .svg.
+        title: what is shown.
+        unit: what the points are.
+        points: where the values stand.
+        rows: by effect, a panel for each cause.
+
+    Raises:
+        PlotError: Matplotlib is not installed, or the file cannot be written.
+    """
+    columns = len(next(iter(rows.values())))
+    figure = _figure(10.0, 1.25 * len(rows) + 0.8)
+    figure.suptitle(title, fontsize=10)
+    grid: Any = figure.subplots(len(rows), columns, sharex=True, sharey="row", squeeze=False)
+    for line, (effect, panels) in zip(grid, rows.items(), strict=True):
+        for axes, panel, colour in zip(line, panels, COLOURS, strict=False):
+            moves = max(panel.values) > min(panel.values)
+            for bound in panel.bounds:
+                axes.axhline(bound, color="black", linewidth=0.6, linestyle=":")
+            axes.axvline(0.0, color="black", linewidth=0.4)
+            axes.plot(points, panel.values, color=colour if moves else "silver", linewidth=1.6 if moves else 1.0)
+        line[0].set_ylabel(effect, fontsize=8)
+    for axes, panel in zip(grid[0], next(iter(rows.values())), strict=True):
+        axes.set_title(panel.name, fontsize=9)
+    for axes in grid[-1]:
+        axes.set_xlabel(unit, fontsize=8)
+    _save(figure, grid.ravel(), path)
+
+
 def _figure(width: float, height: float) -> Figure:
     try:
         from matplotlib.figure import Figure
@@ -119,6 +162,8 @@ def _figure(width: float, height: float) -> Figure:
 
 
 def _save(figure: Figure, panels: Sequence[Axes], path: Path) -> None:
+    from matplotlib import rc_context
+
     for axes in panels:
         axes.tick_params(labelsize=7)
         axes.grid(alpha=0.25)
@@ -126,6 +171,8 @@ def _save(figure: Figure, panels: Sequence[Axes], path: Path) -> None:
         raise PlotError(f"{path}: give it the ending .png or .svg")
     metadata = {"Software": None} if path.suffix == ".png" else {"Date": None, "Creator": None}
     try:
-        figure.savefig(path, metadata=metadata)
+        # The names inside an SVG are hashes, by default salted anew each time.
+        with rc_context({"svg.hashsalt": "limbic"}):
+            figure.savefig(path, metadata=metadata)
     except OSError as error:
         raise PlotError(f"{path} cannot be written: {error.strerror}") from None

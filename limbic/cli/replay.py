@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from limbic.affect.v1 import affect_pb2, affect_pb2_grpc
-from limbic.cli.engine import connected, settings_or_exit
+from limbic.cli.engine import connected, service_credentials, settings_or_exit
 from limbic.cli.explain import duration, moment
 from limbic.cli.plots import Curve, PlotError, plot_replay
 from limbic.client import SyncLimbicClient
@@ -51,7 +51,11 @@ def replay(
         request.temperament_text = _text_of(Path(temperament))
     else:
         request.temperament = temperament
-    with connected(target, "state engine") as channel, SyncLimbicClient(state_engine=target) as client:
+    certified = service_credentials(settings)
+    with (
+        connected(target, "state engine") as channel,
+        SyncLimbicClient(state_engine=target, engine_credentials=certified) as client,
+    ):
         turns = client.turns(session, path_to_turn_id=turn or "tip")
         if readings_from_head:
             request.readings.extend(_read_again(turns, settings.gateway.affect_target))

@@ -66,16 +66,22 @@ class EngineServer(_Service, state_pb2_grpc.StateEngineServiceServicer):
         state, duplicate = await self._record(request, context)
         return state_pb2.RecordTurnResponse(state=state, duplicate=duplicate)
 
+    async def RecordTurns(self, request: state_pb2.RecordTurnsRequest, context: Any) -> Any:
+        try:
+            state = await self.model.record_turns(request, context.time_remaining())
+        except BackendFailure as failure:
+            raise as_error(failure) from None
+        return state_pb2.RecordTurnsResponse(state=state, recorded=len(request.turns))
+
     async def AddStimulus(self, request: state_pb2.AddStimulusRequest, context: Any) -> Any:
         state, duplicate = await self._record(request, context)
         return state_pb2.AddStimulusResponse(state=state, duplicate=duplicate)
 
     async def ListTurns(self, request: state_pb2.ListTurnsRequest, context: Any) -> Any:
         try:
-            turns = await self.model.list_turns(request, context.time_remaining())
+            return await self.model.list_turns(request, context.time_remaining())
         except BackendFailure as failure:
             raise as_error(failure) from None
-        return state_pb2.ListTurnsResponse(turns=turns)
 
     async def _record(self, fact: Fact, context: Any) -> tuple[state_pb2.State, bool]:
         try:
@@ -102,6 +108,13 @@ class HeadServer(_Service, affect_pb2_grpc.AffectHeadServiceServicer):
         except BackendFailure as failure:
             raise as_error(failure) from None
         return affect_pb2.ClassifyResponse(reading=reading)
+
+    async def GetModelCard(self, request: affect_pb2.GetModelCardRequest, context: Any) -> Any:
+        if self.head.failure is not None:
+            raise as_error(self.head.failure)
+        return affect_pb2.GetModelCardResponse(
+            emotions=[affect_pb2.EmotionThreshold(label=label, threshold=0.3) for label in self.head.labels]
+        )
 
 
 class ModelServer(_Service, llm_pb2_grpc.LivingLlmServiceServicer):

@@ -5,11 +5,12 @@ import shutil
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import httpx
 import pytest
+from playwright.async_api import Browser
 
 from gateway.service import GatewayService
 from limbic.gateway.v1 import gateway_pb2, gateway_pb2_grpc
@@ -17,8 +18,12 @@ from limbic.runtime.channels import open_channel
 from limbic.runtime.server import RunningServer
 from limbic.runtime.settings import GatewaySettings, RuntimeSettings
 from tests.gateway.backend_servers import Backend, EngineServer, HeadServer, ModelServer
+from tests.gateway.browser import Chromium, Visit, browsing, visit
 from tests.gateway.engine_model import EngineModel
 from tests.gateway.fakes import FakeHead, FakeModel
+
+if TYPE_CHECKING:
+    from tests.gateway.page_parts import PageHouse
 
 
 class House:
@@ -51,9 +56,11 @@ class House:
     async def start(self, **changes: Any) -> None:
         """Start the gateway; the backends are started by the fixture."""
         settings = self.settings.model_copy(update=changes)
-        runtime = RuntimeSettings(data_dir=self.directory / "var", drain_s=1.0)
+        runtime = RuntimeSettings(data_dir=self.directory / "var", logs_dir=self.directory / "logs", drain_s=1.0)
         self.service = GatewayService(settings, runtime)
-        self._server = RunningServer(self.service, settings, drain_s=self.drain_s, lame_duck_s=0)
+        self._server = RunningServer(
+            self.service, settings, drain_s=self.drain_s, lame_duck_s=0, guard=self.service.guard
+        )
         await self._server.start()
         self._channel = open_channel(settings.listen)
 
@@ -139,3 +146,52 @@ async def http(house: House) -> AsyncIterator[httpx.AsyncClient]:
     assert house.service is not None
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{house.service.http_port}") as client:
         yield client
+
+
+@pytest.fixture
+async def page_parts(short_directory: Path) -> AsyncIterator[PageHouse]:
+    """A real state engine and the other backends, running; the gateway is started by the test."""
+    # It is made of this module's House.
+    from tests.gateway.page_parts import PageHouse
+
+    house = PageHouse(short_directory)
+    for backend in house.backends:
+        await backend.start()
+    yield house
+    await house.stop()
+    for backend in house.backends:
+        await backend.stop()
+
+
+@pytest.fixture
+async def page_house(page_parts: PageHouse) -> PageHouse:
+    """The gateway and its backends, running, with a real state engine."""
+    await page_parts.start()
+    return page_parts
+
+
+@pytest.fixture
+async def api(page_house: PageHouse) -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(base_url=page_house.url, timeout=30.0) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Chromium]:
+    chromium = Chromium()
+    yield chromium
+    chromium.close()
+
+
+@pytest.fixture
+async def browser(chromium: Chromium) -> AsyncIterator[Browser]:
+    async with browsing(chromium) as browser:
+        yield browser
+
+
+@pytest.fixture
+async def guest(browser: Browser, page_house: PageHouse) -> AsyncIterator[Visit]:
+    """Somebody who has opened the page."""
+    async with await visit(browser, page_house.url) as guest:
+        await guest.open()
+        yield guest

@@ -8,6 +8,8 @@ from gateway.ports import BackendFailure, Fact, Recorded
 from limbic.state.v1 import state_pb2
 
 RESTING = 50.0
+UNTOLD_NS = 1_799_999_990_000_000_000
+"""The engine's own moment of a turn for which nobody gave one. Its clock is not the gateway's."""
 
 
 class EngineModel:
@@ -39,16 +41,31 @@ class EngineModel:
         self._check_session(request.session_id)
         return self.state(request.session_id, request.turn_id or self.tips[request.session_id])
 
-    async def list_turns(self, request: state_pb2.ListTurnsRequest, timeout_s: float) -> list[state_pb2.Turn]:
+    async def list_turns(self, request: state_pb2.ListTurnsRequest, timeout_s: float) -> state_pb2.ListTurnsResponse:
         await self._arrive("list_turns", timeout_s)
         self._check_session(request.session_id)
         turn_id = request.path_to_turn_id
-        path = self.path(request.session_id, self.tips[request.session_id] if turn_id == "tip" else turn_id)
-        return path[-request.page_size :]
+        if turn_id:
+            turns = self.path(request.session_id, self.tips[request.session_id] if turn_id == "tip" else turn_id)
+        else:
+            turns = [turn for (session_id, _), turn in self.turns.items() if session_id == request.session_id]
+        end = int(request.page_token) if request.page_token else len(turns)
+        begin = max(0, end - request.page_size)
+        return state_pb2.ListTurnsResponse(turns=turns[begin:end], next_page_token=str(begin) if begin else "")
 
     async def record(self, fact: Fact, timeout_s: float) -> Recorded:
         await self._arrive("record", timeout_s)
         return self.take(fact)
+
+    async def record_turns(self, request: state_pb2.RecordTurnsRequest, timeout_s: float) -> state_pb2.State:
+        await self._arrive("record", timeout_s)
+        self._check_session(request.session_id)
+        before = dict(self.turns), dict(self.tips), list(self.facts)
+        try:
+            return [self._record_turn(turn) for turn in request.turns][-1].state
+        except BackendFailure:
+            self.turns, self.tips, self.facts = before
+            raise
 
     def take(self, fact: Fact) -> Recorded:
         """Decide about a fact."""
@@ -102,16 +119,18 @@ class EngineModel:
                 turn_id=fact.turn_id,
                 parent_turn_id=parent,
                 role=fact.role,
-                occurred_at=fact.occurred_at,
                 text=fact.text if self._keeps_text else "",
                 cut=fact.cut,
             )
+            told_ns = fact.occurred_at.ToNanoseconds() if fact.HasField("occurred_at") else UNTOLD_NS
+            self.turns[key].occurred_at.FromNanoseconds(told_ns)
             self.tips[fact.session_id] = fact.turn_id
         elif (
             (fact.HasField("parent_turn_id") and fact.parent_turn_id != said.parent_turn_id)
             or fact.role != said.role
-            or fact.occurred_at != said.occurred_at
+            or (fact.HasField("occurred_at") and fact.occurred_at != said.occurred_at)
             or (self._keeps_text and fact.text != said.text)
+            or fact.cut != said.cut
         ):
             raise BackendFailure("ALREADY_EXISTS", "TURN_EXISTS")
         for stimulus in fact.stimuli:

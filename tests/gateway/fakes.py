@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -12,7 +12,9 @@ from gateway.admission import Admission
 from gateway.background import Background
 from gateway.events import StageRecord, TurnEvent, TurnInput
 from gateway.opening import Memory
+from gateway.placing import Placer
 from gateway.ports import BackendFailure, Fact, Ports, ReadingSeen, SpoolRefusedError, TurnPolicy, TurnSummary
+from gateway.session_places import SessionPlaces
 from gateway.states import LastStates
 from gateway.transcripts import Transcripts
 from gateway.turn import Turns
@@ -74,6 +76,7 @@ class FakeHead:
 
     def __init__(self) -> None:
         self.reading = READING
+        self.labels = ["joy", "sadness"]
         self.failure: BackendFailure | None = None
         self.release: asyncio.Event | None = None
         self.requests: list[affect_pb2.ClassifyRequest] = []
@@ -160,6 +163,21 @@ class MemorySpool:
         self.facts.append(fact)
 
 
+class MemoryDirectory:
+    """Implements DirectoryPort."""
+
+    def __init__(self) -> None:
+        self.pairs: dict[bytes, str] = {}
+
+    async def find(self, digests: Sequence[bytes]) -> str | None:
+        found = Counter(self.pairs[digest] for digest in digests if digest in self.pairs)
+        session_id, shared = max(found.items(), key=lambda item: item[1], default=("", 0))
+        return session_id if shared >= 2 else None
+
+    async def note(self, session_id: str, digests: Sequence[bytes]) -> None:
+        self.pairs.update(dict.fromkeys(digests, session_id))
+
+
 @dataclass
 class Watcher:
     """Implements Observer."""
@@ -194,7 +212,15 @@ class Watcher:
 class World:
     """Everything around turns."""
 
-    def __init__(self, *, max_turns: int = 8, keeps_text: bool = True, policy: TurnPolicy = POLICY) -> None:
+    def __init__(
+        self,
+        *,
+        max_turns: int = 8,
+        session_queue: int = 2,
+        session_wait_s: float = 10.0,
+        keeps_text: bool = True,
+        policy: TurnPolicy = POLICY,
+    ) -> None:
         self.engine = EngineModel(keeps_text=keeps_text)
         self.head = FakeHead()
         self.model = FakeModel()
@@ -203,6 +229,8 @@ class World:
         self.watcher = Watcher()
         self.background = Background()
         self.admission = Admission(max_turns)
+        self.places = SessionPlaces(self.timer, queue=session_queue, wait_s=session_wait_s)
+        self.directory = MemoryDirectory()
         self._policy = policy
         self._attempts = 0
         self.restart()
@@ -211,7 +239,8 @@ class World:
         """Forget what the gateway had in memory."""
         ports = Ports(self.engine, self.head, self.model, self.spool, self.timer, self.watcher)
         self.memory = Memory(LastStates(), Transcripts())
-        self.turns = Turns(ports, self._policy, self.memory, self.admission, self.background)
+        placer = Placer(ports, self._policy, self.memory, self.directory, self.background)
+        self.turns = Turns(ports, self._policy, self.memory, self.admission, self.places, placer, self.background)
 
     def input(self, text: str = "I missed you", **changes: Any) -> TurnInput:
         self._attempts += 1

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import ast
 import asyncio
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
-import gateway
 from gateway.errors import SessionNotFoundError, TooManyTurnsError, TurnExistsError, TurnNotFoundError
 from gateway.events import AffectKnown, DeltaText, LateAffect, StateKnown, TurnDone
 from gateway.ports import BackendFailure
@@ -23,35 +20,6 @@ IN_WINDOW = gateway_pb2.AFFECT_STATUS_IN_WINDOW
 PENDING = gateway_pb2.AFFECT_STATUS_PENDING
 LATE = gateway_pb2.AFFECT_STATUS_LATE
 ALREADY_FELT = gateway_pb2.AFFECT_STATUS_ALREADY_FELT
-
-
-@pytest.mark.parametrize(
-    "module",
-    [
-        "turn",
-        "consent",
-        "excerpt",
-        "opening",
-        "feeling",
-        "words",
-        "reading",
-        "reply",
-        "recorder",
-        "ports",
-        "events",
-        "trace",
-        "merge",
-        "admission",
-    ],
-)
-def test_the_turns_logic_imports_no_transport_no_database_and_no_clock(module: str) -> None:
-    tree = ast.parse((Path(gateway.__file__).parent / f"{module}.py").read_text())
-    imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
-    imported |= {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-
-    roots = {name.partition(".")[0] for name in imported}
-
-    assert roots & {"grpc", "fastapi", "uvicorn", "httpx", "sqlite3", "time", "prometheus_client"} == set()
 
 
 async def test_an_ordinary_turn_feels_the_words_and_then_speaks() -> None:
