@@ -22,7 +22,7 @@ import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from limbic.gateway.v1 import gateway_pb2, gateway_pb2_grpc
-from limbic.runtime.channels import ChannelOptions, open_channel
+from limbic.runtime.channels import open_channel, open_sync_channel
 from limbic.runtime.errors import RpcFailure, failure_of
 from limbic.state.v1 import state_pb2, state_pb2_grpc
 
@@ -65,6 +65,11 @@ def turn_request(
     return request
 
 
+def bearer(key: str) -> tuple[tuple[str, str], ...]:
+    """Return the metadata that brings a key; empty without one."""
+    return (("authorization", f"Bearer {key}"),) if key else ()
+
+
 class LimbicClient:
     """Talks to a gateway and a state engine from asyncio. Connects when it is first used; one for each event loop.
 
@@ -72,13 +77,27 @@ class LimbicClient:
         gateway: HOST:PORT or unix:PATH of the gateway.
         state_engine: the same of the state engine; only the reads need it.
         turn_deadline_s: seconds that a turn may take.
+        key: what the gateway asks for, if it does.
+        gateway_credentials: for a gateway that speaks TLS: `grpc.ssl_channel_credentials()`.
+        engine_credentials: for a state engine that asks for a certificate (limbic.runtime.tls).
     """
 
     def __init__(
-        self, gateway: str = GATEWAY, state_engine: str = STATE_ENGINE, *, turn_deadline_s: float = TURN_DEADLINE_S
+        self,
+        gateway: str = GATEWAY,
+        state_engine: str = STATE_ENGINE,
+        *,
+        turn_deadline_s: float = TURN_DEADLINE_S,
+        key: str = "",
+        gateway_credentials: grpc.ChannelCredentials | None = None,
+        engine_credentials: grpc.ChannelCredentials | None = None,
     ) -> None:
         self._turn_deadline_s = turn_deadline_s
-        self._channels = (open_channel(gateway), open_channel(state_engine))
+        self._metadata = bearer(key)
+        self._channels = (
+            open_channel(gateway, credentials=gateway_credentials),
+            open_channel(state_engine, credentials=engine_credentials),
+        )
         self._gateway = gateway_pb2_grpc.GatewayServiceStub(self._channels[0])
         self._state = state_pb2_grpc.StateEngineServiceStub(self._channels[1])
 
@@ -112,7 +131,7 @@ class LimbicClient:
             CallError: the gateway cannot be reached, refused the turn, or the reply broke off.
         """
         request = turn_request(text, session_id, turn_id, parent_turn_id, persona, options)
-        call = self._gateway.Turn(request, timeout=self._turn_deadline_s)
+        call = self._gateway.Turn(request, timeout=self._turn_deadline_s, metadata=self._metadata)
 
         async def responses() -> AsyncIterator[gateway_pb2.TurnResponse]:
             try:
@@ -163,11 +182,21 @@ class SyncLimbicClient:
     """The same for programs without an event loop. Arguments and errors as in `LimbicClient`."""
 
     def __init__(
-        self, gateway: str = GATEWAY, state_engine: str = STATE_ENGINE, *, turn_deadline_s: float = TURN_DEADLINE_S
+        self,
+        gateway: str = GATEWAY,
+        state_engine: str = STATE_ENGINE,
+        *,
+        turn_deadline_s: float = TURN_DEADLINE_S,
+        key: str = "",
+        gateway_credentials: grpc.ChannelCredentials | None = None,
+        engine_credentials: grpc.ChannelCredentials | None = None,
     ) -> None:
         self._turn_deadline_s = turn_deadline_s
-        arguments = ChannelOptions().arguments()
-        self._channels = tuple(grpc.insecure_channel(target, options=arguments) for target in (gateway, state_engine))
+        self._metadata = bearer(key)
+        self._channels = (
+            open_sync_channel(gateway, gateway_credentials),
+            open_sync_channel(state_engine, engine_credentials),
+        )
         self._gateway = gateway_pb2_grpc.GatewayServiceStub(self._channels[0])
         self._state = state_pb2_grpc.StateEngineServiceStub(self._channels[1])
 
@@ -197,7 +226,7 @@ class SyncLimbicClient:
     ) -> Iterator[Iterator[gateway_pb2.TurnResponse]]:
         """Run a turn, as `LimbicClient.turn` does."""
         request = turn_request(text, session_id, turn_id, parent_turn_id, persona, options)
-        call = self._gateway.Turn(request, timeout=self._turn_deadline_s)
+        call = self._gateway.Turn(request, timeout=self._turn_deadline_s, metadata=self._metadata)
 
         def responses() -> Iterator[gateway_pb2.TurnResponse]:
             try:

@@ -77,7 +77,7 @@ async def test_all_four_run_in_the_foreground_until_they_are_told_to_end(tmp_pat
 
 def test_it_ends_visibly_when_a_process_does_not_stay_up(tmp_path: Path) -> None:
     missing = tmp_path / "no-such-head.gguf"
-    changes = {"runtime": {"start_retries": 1}, "affect": {"model": str(missing)}}
+    changes: dict[str, dict[str, object]] = {"runtime": {"start_retries": 1}, "affect": {"model": str(missing)}}
     output = tmp_path / "output"
     with running_stack(changes, start=False) as stack:
         with foreground(stack, output) as process:
