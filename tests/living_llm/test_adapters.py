@@ -59,7 +59,7 @@ def engine(adapter_file: ModelFile) -> Iterator[Engine]:
 
 def continued(engine: Engine) -> tuple[int, list[int]]:
     prompt = engine.vocabulary.tokens("The old lighthouse stood at the end of the pier", control=False)
-    return engine.evaluate(prompt), list(itertools.islice(engine.sample(GREEDY), 8))
+    return engine.evaluate(prompt), list(itertools.islice(engine.sample(GREEDY), 24))
 
 
 def test_an_adapter_changes_what_is_said_and_without_it_all_is_as_before(engine: Engine) -> None:
