@@ -65,6 +65,8 @@ def script_of(messages: Any) -> Script:
         if not isinstance(message, Mapping):
             raise InvalidArgumentError(path, "must be an object with role and content")
         role, text = message.get("role"), _text_of(path, message)
+        if not isinstance(role, str):
+            raise InvalidArgumentError(f"{path}.role", "must be system, developer, user or assistant")
         if role in _NOTES:
             if text.strip():
                 after.append(_note(message, text))
