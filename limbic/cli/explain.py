@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
@@ -12,8 +12,10 @@ from rich.table import Table
 from rich.text import Text
 
 from limbic.cli import words
-from limbic.cli.engine import connected, settings_or_exit
-from limbic.state.v1 import state_pb2, state_pb2_grpc
+from limbic.cli.engine import settings_or_exit, state_engine
+from limbic.state.v1 import state_pb2
+
+_FORMATS = ["%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M"]
 
 DEADLINE_S = 30.0
 BAR_CELLS = 28
@@ -24,13 +26,15 @@ def explain(
     session: Annotated[str, typer.Argument(help="The conversation.")],
     turn: Annotated[str, typer.Option(help="The turn; the tip if not given.")] = "",
     limit: Annotated[int, typer.Option(help="So many utterances, the largest.", min=1, max=1_000)] = 12,
+    at: Annotated[
+        datetime | None,
+        typer.Option(formats=_FORMATS, help="A moment that has come, in this machine's time; now if not given."),
+    ] = None,
 ) -> None:
     """Show what each utterance still contributes to a session's levels, largest first. Exit status 1 if the engine refuses."""
-    target = settings_or_exit().gateway.state_target
-    with connected(target, "state engine") as channel:
-        request = state_pb2.ExplainRequest(session_id=session, turn_id=turn, limit=limit)
-        stub = state_pb2_grpc.StateEngineServiceStub(channel)
-        answer: state_pb2.ExplainResponse = stub.Explain(request, timeout=DEADLINE_S)
+    as_of = None if at is None else at.astimezone()
+    with state_engine(settings_or_exit()) as engine:
+        answer = engine.explain(session, turn_id=turn, as_of=as_of, limit=limit, deadline_s=DEADLINE_S)
     console = Console(highlight=False)
     console.print(words.levels(answer.state))
     if answer.contributions:
@@ -49,7 +53,8 @@ def table(answer: state_pb2.ExplainResponse) -> Table:
         made.add_column(share.name, justify="right")
     made.add_column("half left after", justify="right")
     for one in answer.contributions:
-        half_life = duration(one.half_life_left.ToNanoseconds() / 1e9)
+        left_s = one.half_life_left.ToNanoseconds() / 1e9
+        half_life = duration(left_s) if left_s else Text("·", "dim")
         made.add_row(moment(one.occurred_at), Text(said(one)), *map(_number, one.levels), half_life)
     if any(share.value for share in answer.remainder.levels):
         made.add_row("", "all others", *map(_number, answer.remainder.levels), "")

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+_SUFFIXES = (".png", ".svg")
+
 COLOURS = ("#d55e00", "#0072b2", "#cc0000", "#cc79a7", "#7a7a00", "#009e73", "#56b4e9", "#999999", "#e69f00")
 """Apart from each other for most colour-blind eyes; the order of the hormones, then of the moods."""
 
@@ -30,6 +32,19 @@ class Curve:
 
     name: str
     values: Sequence[float]
+
+
+def check_output(path: Path) -> None:
+    """See to it that a plot can be written there, before anything is computed for it.
+
+    Raises:
+        PlotError: Matplotlib is not installed, the file has another ending, or its folder is not there.
+    """
+    _figure(1.0, 1.0)
+    if path.suffix not in _SUFFIXES:
+        raise PlotError(f"{path}: give it the ending .png or .svg")
+    if not path.parent.is_dir():
+        raise PlotError(f"{path} cannot be written: there is no folder {path.parent}")
 
 
 def plot_replay(
@@ -164,11 +179,10 @@ def _figure(width: float, height: float) -> Figure:
 def _save(figure: Figure, panels: Sequence[Axes], path: Path) -> None:
     from matplotlib import rc_context
 
+    check_output(path)
     for axes in panels:
         axes.tick_params(labelsize=7)
         axes.grid(alpha=0.25)
-    if path.suffix not in {".png", ".svg"}:
-        raise PlotError(f"{path}: give it the ending .png or .svg")
     metadata = {"Software": None} if path.suffix == ".png" else {"Date": None, "Creator": None}
     try:
         # The names inside an SVG are hashes, by default salted anew each time.

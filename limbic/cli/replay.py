@@ -7,18 +7,17 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from google.protobuf.duration_pb2 import Duration
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 from rich.text import Text
 
 from limbic.affect.v1 import affect_pb2, affect_pb2_grpc
-from limbic.cli.engine import connected, service_credentials, settings_or_exit
+from limbic.cli.engine import connected, settings_or_exit, state_engine, text_of
 from limbic.cli.explain import duration, moment
-from limbic.cli.plots import Curve, PlotError, plot_replay
-from limbic.client import SyncLimbicClient
-from limbic.state.v1 import state_pb2, state_pb2_grpc
+from limbic.cli.plots import Curve, PlotError, check_output, plot_replay
+from limbic.client import SyncStateEngineClient
+from limbic.state.v1 import state_pb2
 
 CALL_S = 10.0
 CONTEXT_TURNS = 2
@@ -45,27 +44,21 @@ def replay(
 ) -> None:
     """Compute a session's curve anew beside the recorded one: a table, and a plot of both and of their difference."""
     settings = settings_or_exit()
-    target = settings.gateway.state_target
-    request = state_pb2.ReplayRequest(session_id=session, turn_id=turn)
-    if temperament.endswith(".toml"):
-        request.temperament_text = _text_of(Path(temperament))
-    else:
-        request.temperament = temperament
-    certified = service_credentials(settings)
-    with (
-        connected(target, "state engine") as channel,
-        SyncLimbicClient(state_engine=target, engine_credentials=certified) as client,
-    ):
-        turns = client.turns(session, path_to_turn_id=turn or "tip")
-        if readings_from_head:
-            request.readings.extend(_read_again(turns, settings.gateway.affect_target))
-        stub = state_pb2_grpc.StateEngineServiceStub(channel)
-        points = _points(stub, request)
+    path = output or Path(f"replay-{session}.png")
+    try:
+        check_output(path)
+    except PlotError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from None
+    text = text_of(Path(temperament)) if temperament.endswith(".toml") else ""
+    with state_engine(settings, sent={"temperament_text": Path(temperament)}) as engine:
+        turns = engine.list_turns(session, path_to_turn_id=turn or "tip")
+        readings = _read_again(turns, settings.gateway.affect_target) if readings_from_head else []
+        points = _points(engine, session, turn, "" if text else temperament, text, readings)
     if not points:
         typer.echo("Nothing has been said or felt on this path.")
         return
     Console(highlight=False).print(table(points, {one.turn_id: one.text for one in turns}))
-    path = output or Path(f"replay-{session}.png")
     compared = [temperament or "its own temperament"] + ["readings of the head that runs now"] * readings_from_head
     try:
         draw(points, path, f"{session}: {', '.join(compared)}")
@@ -127,16 +120,31 @@ def _curves(states: Sequence[state_pb2.State]) -> list[Curve]:
 
 
 def _points(
-    stub: state_pb2_grpc.StateEngineServiceStub, request: state_pb2.ReplayRequest
+    engine: SyncStateEngineClient,
+    session: str,
+    turn: str,
+    temperament: str,
+    text: str,
+    readings: Sequence[state_pb2.Stimulus],
 ) -> list[state_pb2.ReplayResponse]:
-    facts = list(stub.Replay(request, timeout=CALL_S))
+    def points(interval_s: float | None) -> list[state_pb2.ReplayResponse]:
+        with engine.replay(
+            session,
+            turn_id=turn,
+            temperament=temperament,
+            temperament_text=text,
+            readings=readings,
+            interval_s=interval_s,
+        ) as found:
+            return list(found)
+
+    facts = points(None)
     if not facts:
         return []
     first, last = (facts[index].recorded.as_of.ToNanoseconds() for index in (0, -1))
     seconds = max(60, round((last - first) / 1e9 / POINTS))
-    request.interval.CopyFrom(Duration(seconds=seconds))
     typer.echo(f"{len(facts)} moments, and a point every {duration(seconds)} between them", err=True)
-    return list(stub.Replay(request, timeout=6 * CALL_S))
+    return points(seconds)
 
 
 def _read_again(turns: Sequence[state_pb2.Turn], target: str) -> list[state_pb2.Stimulus]:
@@ -170,11 +178,3 @@ def _essence(reading: affect_pb2.AffectReading) -> affect_pb2.AffectReading:
         confidence=reading.confidence,
         emotions=active,
     )
-
-
-def _text_of(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        typer.echo(f"error: {path} cannot be read: {error}", err=True)
-        raise typer.Exit(1) from None

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from limbic.cli.plots import Curve, PlotError, plot_responses
+from limbic.cli.engine import text_of
+from limbic.cli.plots import Curve, PlotError, check_output, plot_responses
 
 if TYPE_CHECKING:
     from services.state_engine.temperament import Temperament
@@ -44,8 +45,12 @@ def plot(
     from services.state_engine.response import responses
 
     temperament = _read(Path(name)) if name.endswith(".toml") else _shipped(name)
-    found = responses(temperament, POINTS)
     path = output or Path(f"temperament-{temperament.name}.png")
+    try:
+        check_output(path)
+    except PlotError as error:
+        _fail(str(error))
+    found = responses(temperament, POINTS)
 
     def curves(index: int) -> dict[str, list[Curve]]:
         return {
@@ -65,9 +70,7 @@ def _read(file: Path) -> Temperament:
     from services.state_engine.temperament import TemperamentError, parse_temperament
 
     try:
-        return parse_temperament(file.stem, file.read_text(encoding="utf-8"), str(file))
-    except (OSError, UnicodeDecodeError) as error:
-        _fail(f"{file} cannot be read: {error}")
+        return parse_temperament(file.stem, text_of(file), str(file))
     except TemperamentError as error:
         _fail(str(error))
 

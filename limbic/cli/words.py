@@ -91,6 +91,9 @@ def failure(error: RpcFailure, who: str) -> str:
     if error.code is grpc.StatusCode.UNAVAILABLE and not error.reason:
         return f"No {who} answers. `make up` starts it; `make doctor` says what is wrong."
     if error.code is grpc.StatusCode.DEADLINE_EXCEEDED and not error.reason:
-        return "The turn took longer than it may. `make doctor` says whether a part is not well."
+        what = (
+            "The turn took longer than it may." if who.startswith("gateway") else f"The {who} did not answer in time."
+        )
+        return f"{what} `make doctor` says whether a part is not well."
     again = f" Try again in {error.retry_after:.0f} s." if error.retry_after else ""
     return f"{error.message} ({error.reason or error.code.name}).{again}"

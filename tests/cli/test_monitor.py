@@ -191,8 +191,9 @@ async def gateway(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Gat
 
 
 async def monitor(gateway: Gateway, *options: str, **settings: str) -> asyncio.subprocess.Process:
+    # Whoever runs the tests in the background may have them ignore Ctrl-C, and a program that starts ignoring it goes on doing so.
     return await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "limbic.cli", "monitor", *options,
+        "env", "--default-signal=INT", sys.executable, "-m", "limbic.cli", "monitor", *options,
         env={**os.environ, "LIMBIC_GATEWAY__LISTEN": gateway.target, "PYTHONPATH": str(ROOT), **settings},
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip

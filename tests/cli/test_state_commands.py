@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC
 from pathlib import Path
 
 import pytest
@@ -122,6 +123,34 @@ async def test_words_that_are_not_kept_cannot_be_read_again(engine: Running, tmp
 
     assert status == 1
     assert "does not keep its words" in err
+
+
+async def test_replay_says_what_is_wrong_with_a_file_before_it_computes_anything(
+    engine: Running, tmp_path: Path
+) -> None:
+    broken = (TEMPERAMENTS / "steady.toml").read_text(encoding="utf-8").replace("baseline = 30.0", "baseline = 300.0")
+    (tmp_path / "mine.toml").write_text(broken, encoding="utf-8")
+    for arguments, said_so in (
+        (("--temperament", "mine.toml"), "mine.toml: hormones.cortisol.baseline: input should be less than"),
+        (("--temperament", "none.toml"), "none.toml cannot be read: No such file"),
+        (("--output", "plot.bmp"), "plot.bmp: give it the ending .png or .svg"),
+        (("--output", "nowhere/plot.png"), "there is no folder nowhere"),
+    ):
+        status, out, err = await limbic(tmp_path, "replay", "s", *arguments, state=engine.target)
+
+        assert (status, out) == (1, "")
+        assert err.startswith(f"error: {said_so}") or said_so in err
+        assert len(err.splitlines()) == 1
+
+
+async def test_explain_goes_back_to_a_moment(engine: Running, tmp_path: Path) -> None:
+    first = engine.clock.timestamp(-1_200).ToDatetime(UTC).astimezone()
+    _, out, _ = await limbic(tmp_path, "explain", "s", "--at", f"{first:%Y-%m-%dT%H:%M:%S}", state=engine.target)
+    ahead = await limbic(tmp_path, "explain", "s", "--at", "2099-01-01T00:00", state=engine.target)
+
+    assert "words of t0" in out
+    assert "words of t1" not in out
+    assert (ahead[0], "as_of: lies" in ahead[2]) == (1, True)
 
 
 def in_process(*arguments: str) -> Result:

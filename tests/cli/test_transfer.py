@@ -38,7 +38,8 @@ async def test_a_session_goes_out_away_and_in_again(engine: Running, tmp_path: P
     shown = await limbic("export", "s")
     assert shown.exit_code == 0
     assert [json.loads(line)["fact"] for line in shown.stdout.splitlines()] == ["session", "turn", "stimulus", "end"]
-    assert (await limbic("export", "s", "--output", str(file))).exit_code == 0
+    written = await limbic("export", "s", "--output", str(file))
+    assert (written.exit_code, written.stdout) == (0, f"s: 3 facts in {file}\n")
     assert file.read_text("utf-8") == shown.stdout
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert not file.with_name("s.jsonl.partial").exists()
