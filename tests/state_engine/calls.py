@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from limbic.state.v1 import state_pb2
@@ -61,3 +65,20 @@ def resume(session: str = S, pause_id: str = "", since: Timestamp | None = None)
 def _set_from(request: state_pb2.PauseRequest | state_pb2.ResumeRequest, since: Timestamp | None) -> None:
     if since is not None:
         getattr(request, "from").CopyFrom(since)  # `from` is a word of Python's own
+
+
+def turn(turn_id: str, *, parent: str | None = None, session: str = S, **fields: object) -> state_pb2.RecordTurnRequest:
+    request = state_pb2.RecordTurnRequest(session_id=session, turn_id=turn_id, text=f"words of {turn_id}", **fields)  # type: ignore[arg-type]
+    if parent is not None:
+        request.parent_turn_id = parent
+    return request
+
+
+def facts_in(journal: Path) -> int:
+    """Return how many turns, stimuli and sessions are in a journal's file."""
+    with closing(sqlite3.connect(f"file:{journal}?mode=ro", uri=True)) as connection:
+        counts = [
+            connection.execute(f"SELECT COUNT(*) FROM {name}").fetchone()[0]
+            for name in ("turns", "stimuli", "sessions")
+        ]
+    return int(sum(counts))

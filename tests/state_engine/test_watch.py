@@ -18,6 +18,9 @@ from services.state_engine.watches import Watches
 from tests.state_engine.calls import felt, opened, pause, said, state_at
 from tests.state_engine.parts import Running, SetClock, running_engine, values
 
+FACTS = 800
+"""More than a connection has room for: a message has about 700 bytes, and a window some 64 KiB."""
+
 HOUR = Duration(seconds=3_600)
 
 
@@ -93,6 +96,34 @@ async def test_a_slow_reader_gets_the_latest_and_not_what_lay_between() -> None:
         assert await slow.wait(0.0) == ""
         assert "s" in watches
     assert "s" not in watches
+
+
+async def test_a_client_that_does_not_read_for_a_while_gets_the_latest_and_holds_up_nobody(engine: Running) -> None:
+    """Through a real connection, whose windows are full after some of the messages."""
+    await opened(engine)
+    # Otherwise gRPC makes the windows larger where it finds the connection fast.
+    narrow = [("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 65_535)]
+    async with grpc.aio.insecure_channel(engine.target, options=narrow) as channel:
+        stub = state_pb2_grpc.StateEngineServiceStub(channel)
+        call = stub.WatchState(state_pb2.WatchStateRequest(session_id="s", interval=HOUR))
+        assert (await next_of(call)).state.revision == 1
+        for number in range(FACTS):
+            # One after the other, so that each is a message of its own for somebody who reads.
+            await said(engine, f"t{number}", parent="")
+        quick = watching(engine)
+        assert (await next_of(quick)).state.revision == 1 + FACTS
+        quick.cancel()
+
+        seen = [await next_of(call)]
+        while seen[-1].state.revision < 1 + FACTS:
+            seen.append(await next_of(call))
+        call.cancel()
+
+    revisions = [message.state.revision for message in seen]
+    assert revisions == sorted(set(revisions)), "none comes twice, none after a later one"
+    assert revisions[:20] == list(range(2, 22)), "what the connection had room for came as it was recorded"
+    assert len(seen) < FACTS / 2, "and all that it had no room for is one message"
+    assert seen[-1].cause_turn_id == f"t{FACTS - 1}"
 
 
 async def test_watching_reads_no_journal_even_when_the_session_does_not_fit_in_memory(
