@@ -44,6 +44,7 @@ export class Chat {
       this.#troubleShown.element,
     ]);
     list.setAttribute("aria-busy", String(this.#conversation.busy));
+    for (const button of list.querySelectorAll(".actions button")) button.disabled = this.#conversation.busy || button.dataset.end === "true";
     const send = byId("send");
     send.classList.toggle("speaking", this.#conversation.busy);
     send.setAttribute("aria-label", this.#conversation.busy ? "Stop" : "Send");
@@ -53,11 +54,11 @@ export class Chat {
 
   // A message is made anew only where something that it shows has changed: focus and selected text stay where they are.
   #lookOf(turn) {
-    const { tree, busy } = this.#conversation;
+    const { tree } = this.#conversation;
     const siblings = tree.has(turn.id) ? tree.siblings(turn.id) : [turn.id];
     const text = turn.pending && turn.role === "reply" ? "growing" : turn.text;
-    const felt = [turn.status, Boolean(turn.reading), turn.lateness, turn.note, turn.finish, turn.cut];
-    return JSON.stringify([turn.id, text, siblings.indexOf(turn.id), siblings.length, felt, busy, this.#editing === turn.id]);
+    const felt = [turn.status ?? "", Boolean(turn.reading), turn.lateness ?? "", turn.note ?? "", turn.finish ?? "", Boolean(turn.cut)];
+    return JSON.stringify([turn.id, text, siblings, felt, Boolean(turn.pending), this.#editing === turn.id]);
   }
 
   #item(turn) {
@@ -90,13 +91,13 @@ export class Chat {
   }
 
   #actions(turn) {
-    const { tree, busy } = this.#conversation;
+    const { tree } = this.#conversation;
     if (turn.pending || this.#editing === turn.id) return h("span", { class: "actions" });
     const siblings = tree.siblings(turn.id);
     const place = siblings.indexOf(turn.id);
     const what = turn.role === "you" ? "version" : "reply";
     const go = (to, says, path) =>
-      h("button", { type: "button", class: "quiet icon small", "aria-label": says, title: says, disabled: busy || siblings[to] === undefined, onclick: () => this.#conversation.go(siblings[to]) }, glyph(path));
+      h("button", { type: "button", class: "quiet icon small", "aria-label": says, title: says, dataset: { end: siblings[to] === undefined }, onclick: () => this.#conversation.go(siblings[to]) }, glyph(path));
     return h(
       "span",
       { class: "actions" },
@@ -108,13 +109,13 @@ export class Chat {
           h("span", { class: "place" }, `${place + 1}/${siblings.length}`),
           go(place + 1, `Next ${what}`, "M6 3.5 10.5 8 6 12.5"),
         ),
-      turn.role === "you" && turn.text && this.#button("Edit", "M3 13h2.5l7-7L10 3.5l-7 7zM8.5 5l2.5 2.5", () => this.#edit(turn.id), busy),
-      turn.role === "reply" && tree.get(turn.parent)?.text && this.#button("Another reply", "M13 8a5 5 0 1 1-1.5-3.6M13 2.5v3h-3", () => this.#conversation.again(turn.id), busy),
+      turn.role === "you" && turn.text && this.#button("Edit", "M3 13h2.5l7-7L10 3.5l-7 7zM8.5 5l2.5 2.5", () => this.#edit(turn.id)),
+      turn.role === "reply" && tree.get(turn.parent)?.text && this.#button("Another reply", "M13 8a5 5 0 1 1-1.5-3.6M13 2.5v3h-3", () => this.#conversation.again(turn.id)),
     );
   }
 
-  #button(says, path, onclick, disabled) {
-    return h("button", { type: "button", class: "quiet icon small", "aria-label": says, title: says, disabled, onclick }, glyph(path));
+  #button(says, path, onclick) {
+    return h("button", { type: "button", class: "quiet icon small", "aria-label": says, title: says, onclick }, glyph(path));
   }
 
   #edit(turnId) {

@@ -17,6 +17,7 @@ export class Conversation {
   #opening = new AbortController();
   #speaking = null;
   #moving = false;
+  #moves = 0;
   #unwatch = () => undefined;
   #seenAt = 0;
   #curveAsked = null;
@@ -113,6 +114,7 @@ export class Conversation {
     if (this.busy || this.#moving) return;
     const before = this.tip;
     this.#moving = true;
+    this.#moves++;
     this.tip = this.tree.latestEnd(turnId);
     this.live = [];
     this.#tell("turns");
@@ -197,6 +199,7 @@ export class Conversation {
   async #turn(words) {
     if (this.busy) return;
     const mine = (this.#speaking = new AbortController());
+    this.#moves++;
     const before = this.tip;
     const known = this.tree.has(words.id);
     const reply = { id: `pending-${words.id}`, parent: words.id, role: "reply", text: "", at: this.now, pending: true, key: `reply-${random()}` };
@@ -269,8 +272,9 @@ export class Conversation {
   }
 
   async #reconcile() {
+    const { signal } = this.#opening;
+    const moves = this.#moves;
     try {
-      const { signal } = this.#opening;
       const { state } = await api.getState(this.id, signal);
       const found = await api.listTurns(this.id, { page_size: 8 }, signal);
       for (const turn of found.turns) this.#put(turn);
@@ -278,6 +282,8 @@ export class Conversation {
         const path = await api.listTurns(this.id, { path_to_turn_id: state.turn_id, page_size: TURNS_AT_ONCE }, signal);
         for (const turn of path.turns) this.#put(turn);
       }
+      // Somebody may have gone on meanwhile; what the engine said before that is not where the conversation stands.
+      if (moves !== this.#moves) return;
       if (!this.#isBehind(state.turn_id)) this.tip = state.turn_id;
       this.#takeState(state);
       this.#tell("turns");
