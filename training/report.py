@@ -198,6 +198,17 @@ def _labels(emotions: dict[str, dict[str, float]]) -> str:
     return "## By emotion\n\n" + table(["emotion", "rows", "threshold", "F1", "AUC"], rows)
 
 
+def _teachers(head: Head) -> str:
+    """Return a sentence on who rated what no person did; a mean of runs has a list of teachers, or of none."""
+    given = head.provenance.get("teacher")
+    ids = sorted({teacher["id"] for teacher in (given if isinstance(given, list) else [given]) if teacher})
+    return (
+        f" Axes that nobody rated were rated by a teacher ({', '.join(f'`teacher:{id}`' for id in ids)})."
+        if ids
+        else ""
+    )
+
+
 def _training(head: Head) -> str:
     sources = [
         [source[key] for key in ("name", "train", "dev", "licence", "citation")]
@@ -206,6 +217,6 @@ def _training(head: Head) -> str:
     recipe = [[name, f"`{value}`"] for name, value in head.provenance["recipe"].items()]
     return (
         "## Trained on\n\n" + table(["source", "train rows", "dev rows", "licence", "from"], sources)
-        + f"\n\nBase: {head.provenance['base']}.\n\n" + table(["recipe", "value"], recipe)
+        + f"\n\nBase: {head.provenance['base']}.{_teachers(head)}\n\n" + table(["recipe", "value"], recipe)
         + "\n\n![Training curves](curves.png)"
     )  # fmt: skip

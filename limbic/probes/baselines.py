@@ -49,7 +49,7 @@ def write_baseline(result: Result, folder: Path) -> Path:
     """
     path = folder / f"{result.suite}.json"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         path.write_text(to_json(result), "utf-8")
     except OSError as error:
         raise ResultError(f"{path} cannot be written: {error.strerror}") from None

@@ -87,7 +87,7 @@ def test_the_doctor_warns_of_a_baseline_of_another_head(stack: Stack, tmp_path: 
     old = json.loads(to_json(shipped.result))
     old["running"].update(head="minilm-v0", head_sha256="0" * 64)
     own = stack.settings.runtime.data_dir / "baselines"
-    own.mkdir()
+    own.mkdir(mode=0o700)
     (own / "affect-validation.json").write_text(json.dumps(old), "utf-8")
 
     (found,) = [one for one in checks(stack) if one["name"] == "baseline affect-validation"]

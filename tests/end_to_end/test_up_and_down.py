@@ -7,7 +7,7 @@ import time
 
 from limbic.supervision import procfs
 from limbic.supervision.ports import taken
-from limbic.supervision.processes import PROCESSES
+from limbic.supervision.processes import PROCESSES, WATCHER
 from tests.end_to_end.stack import Stack, running_stack
 
 SECONDS_OF_A_SECOND_UP = 5.0
@@ -23,6 +23,7 @@ def test_up_twice_and_down_leaves_no_process_and_no_port() -> None:
         assert "Limbic is up." in stack.up()
         assert {m.name for m in procfs.members(stack.supervisor.data_dir)} == {
             "supervisord",
+            WATCHER,
             *(process.name for process in PROCESSES),
         }
         pids = [stack.pid(process.name) for process in PROCESSES]

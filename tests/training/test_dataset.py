@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -125,6 +126,24 @@ def test_a_correlation_needs_rows_that_carry_both_axes() -> None:
     assert np.isnan(table[0, 2])
     # Arousal never varies.
     assert np.isnan(table[0, 3])
+
+
+def test_probes_in_the_held_out_folder_are_development_rows_and_change_no_other(
+    sources: tuple[Path, Path], tmp_path: Path
+) -> None:
+    data, probes = sources
+    before = build_dataset(data, tmp_path / "before", probes)
+    (probes / "held_out").mkdir()
+    line = {"text": "I saw the ferry leave.", "archetype": "flat_numb", "valence": -0.2, "intimacy": 0, "tension": -0.3}
+    (probes / "held_out/flat_numb.jsonl").write_text(json.dumps(line) + "\n")
+
+    after = build_dataset(data, tmp_path / "after", probes)
+
+    assert after["rows_sha256"]["train"] == before["rows_sha256"]["train"]
+    added = [row for row in load_dataset(tmp_path / "after").dev if row.text == line["text"]]
+    assert [row.provenance for row in added] == [("probes/held_out/flat_numb.jsonl:1",)]
+    assert len(load_dataset(tmp_path / "after").dev) == len(load_dataset(tmp_path / "before").dev) + 1
+    assert "probes/held_out/flat_numb.jsonl" in after["files_sha256"]
 
 
 def test_probes_are_held_out_by_their_content_alone(sources: tuple[Path, Path], tmp_path: Path) -> None:
