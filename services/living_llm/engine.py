@@ -200,16 +200,16 @@ class Engine:
             raise ValueError(f"a prompt of {len(prompt)} tokens in a window of {self.context_tokens}")
         if min(prompt) < 0 or max(prompt) >= self.vocabulary.size:
             raise ValueError("a token outside the vocabulary")
-        # The last token is always evaluated anew, because sampling needs the logits after it, and always by itself: llama.cpp computes
-        # one token by other kernels than many, to other last bits, and what a seed draws would depend on how much was known before.
-        before = prompt[:-1]
+        # Sampling needs the logits after the last token, so that is always evaluated anew, and the one before it as well: llama.cpp
+        # computes one token by other kernels than several, to other last bits, and what a seed draws would depend on how much was known.
         self._unsteer()
-        kept = self._keep(common_prefix(self._known, before))
-        for start in range(kept, len(before), self._batch_tokens):
-            self._decode(before[start : start + self._batch_tokens])
+        kept = self._keep(common_prefix(self._known, prompt[:-2] if steering is None else prompt[:-1]))
+        plain = prompt if steering is None else prompt[:-1]
+        for start in range(kept, len(plain), self._batch_tokens):
+            self._decode(plain[start : start + self._batch_tokens])
         if steering is not None:
             self._steer(steering)
-        self._decode(prompt[-1:])
+            self._decode(prompt[-1:])
         return kept
 
     def sample(self, sampling: Sampling, unsaid: Sequence[int] = ()) -> Iterator[int]:

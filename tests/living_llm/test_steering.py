@@ -151,7 +151,8 @@ def test_steering_acts_from_the_prompts_last_token_on_and_leaves_nothing_behind(
     known_plain, plain_again = continued(engine, prompt, None)
 
     # The prompt's beginning is computed once for all of them.
-    assert known == known_plain == len(prompt) - 1
+    # Unsteered the last two are evaluated together, steered the last one by itself.
+    assert (known, known_plain) == (len(prompt) - 1, len(prompt) - 2)
     assert known_after == prompt[:-1]
     assert steered == steered_again != plain
     assert plain_again == plain
