@@ -147,7 +147,18 @@ class _Walk:
     which there are r stimuli. So it need not be in the order of the turns for that.
     """
 
-    __slots__ = ("_counts", "_milestone", "_passed", "_path", "_place", "_taken", "_whole", "marks", "milestones")
+    __slots__ = (
+        "_counts",
+        "_here",
+        "_milestone",
+        "_passed",
+        "_path",
+        "_place",
+        "_taken",
+        "_whole",
+        "marks",
+        "milestones",
+    )
 
     def __init__(self, gathered: Gathered, tree: TurnTree) -> None:
         self._whole = gathered.end == AFTER_ALL
@@ -155,15 +166,18 @@ class _Walk:
         self._counts = [*accumulate(len(own) for own in gathered.stimuli)]
         self._taken = len(gathered.marks) * MARK_EVERY
         self._milestone = tree.milestone
-        self._place = self._passed = 0
+        # The lowest turn that has been reached, how many stimuli have been passed, and how many of them are that turn's.
+        self._place = self._passed = self._here = 0
         self.milestones: list[tuple[int, Fold]] = []
         self.marks: dict[int, list[Fold]] = {gathered.path[0]: gathered.marks} if gathered.marks else {}
 
     def passed(self, place: int, fold: Fold) -> Fold:
         """Take note of a stimulus, and return the fold with it."""
         self._passed += 1
-        if place >= self._place:
-            self._place = place
+        if place == self._place:
+            self._here += 1
+        elif place > self._place:
+            self._place, self._here = place, 1
         elif fold.ordered:
             fold = Fold(fold.state, fold.last, ordered=False)
         if self._whole:
@@ -183,9 +197,10 @@ class _Walk:
 
     def _mark(self, fold: Fold) -> None:
         place = self._place
-        above = self._counts[place - 1] if place else -self._taken
-        own = self._passed - above
-        if own and own % MARK_EVERY == 0 and self._passed <= self._counts[place]:
+        above = self._counts[place - 1] if place else 0
+        own = self._here if place else self._taken + self._here
+        # Only if all that stands above has been passed too.
+        if self._passed == above + self._here and own % MARK_EVERY == 0:
             marks = self.marks.setdefault(self._path[place], [])
             if len(marks) == own // MARK_EVERY - 1:
                 marks.append(fold)

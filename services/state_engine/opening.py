@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from limbic.runtime.clock import Clock
+from limbic.runtime.logs import get_logger
 from services.state_engine import metrics
 from services.state_engine.again import again_after_conflict
 from services.state_engine.cache import SessionCache
@@ -24,6 +26,8 @@ from services.state_engine.picture import Picture
 from services.state_engine.session import Session
 from services.state_engine.snapshots import Snapshots
 from services.state_engine.temperament import Temperament
+
+_log = get_logger(__name__)
 
 _SESSIONS_RECORDED = metrics.FACTS.labels("session")
 
@@ -159,11 +163,17 @@ class Opening:
             session = made.session
 
             def settled(revision: int | None) -> None:
-                if revision is not None:
+                if revision is not None and revision != session.revision:
+                    # A fault of ours; it is rebuilt from the journal, which has the facts.
+                    _log.error(
+                        "a new session has other facts than the journal", facts=session.revision, recorded=revision
+                    )
+                elif revision is not None:
                     # Where other engines write, only a session that was read from the journal can be told from a later one of its name.
                     if self._journal.others is None:
                         self._sessions.put(session)
                     self._snapshots.consider(session)
+                if revision is not None:
                     _SESSIONS_RECORDED.inc()
                 release()
 
@@ -176,20 +186,24 @@ class Opening:
         return session
 
     async def _copy(self, command: ForkSession) -> _Draft:
-        origin = await self._sessions.get(command.session_id)
-        turn_id = origin.tip.turn_id if command.turn_id is None else command.turn_id
-        if turn_id not in origin.timeline:
-            raise TurnNotFoundError("turn_id", turn_id)
-        opening = replace(
-            origin.fact,
-            session_id=command.new_session_id,
-            created_ns=self._clock.now_ns(),
-            forked_from=ForkOrigin(command.session_id, turn_id),
-        )
-        picture, key = origin.picture(), origin.key
-        session = await asyncio.to_thread(_fork_of, picture, opening, turn_id, origin.temperament)
-        taken = Origin(command.session_id, key, turn_id, picture.revision)
-        return _Draft(session, lambda settled: self._journal.copy(opening, taken, settled))
+        while True:
+            origin = await self._sessions.get(command.session_id)
+            turn_id = origin.tip.turn_id if command.turn_id is None else command.turn_id
+            if turn_id not in origin.timeline:
+                raise TurnNotFoundError("turn_id", turn_id)
+            opening = replace(
+                origin.fact,
+                session_id=command.new_session_id,
+                created_ns=self._clock.now_ns(),
+                forked_from=ForkOrigin(command.session_id, turn_id),
+            )
+            picture, key = origin.picture(), origin.key
+            session = await asyncio.to_thread(_fork_of, picture, opening, turn_id, origin.temperament)
+            taken = Origin(command.session_id, key, turn_id, picture.revision)
+            # Where there are other engines, the key tells it from another session of its name. Here it has to be the one in memory still:
+            # then no other of its name can have begun.
+            if self._journal.others is not None or self._sessions.holds(origin):
+                return _Draft(session, partial(self._journal.copy, opening, taken))
 
     def _appended(self, session: Session, facts: Sequence[Fact]) -> _Draft:
         return _Draft(session, lambda settled: self._journal.append(session.fact.session_id, facts, settled))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from random import Random
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from limbic.state.v1 import state_pb2
 from services.state_engine.cutting import cut_to
 from services.state_engine.errors import SessionNotFoundError
 from services.state_engine.journal.facts import (
@@ -25,10 +27,12 @@ from services.state_engine.journal.facts import (
     TurnFact,
 )
 from services.state_engine.journal.port import JournalConflictError
+from services.state_engine.picture import Picture
 from services.state_engine.session import Session, retraction_key, stimulus_key, turn_key
 from services.state_engine.snapshot_format import decode, encode
+from tests.state_engine import calls
 from tests.state_engine.lives import LIBRARY, life, log, opening
-from tests.state_engine.parts import START_NS
+from tests.state_engine.parts import START_NS, Running, refused
 from tests.state_engine.stores import Store, ignore, opened
 
 TEMPERAMENT = LIBRARY.named("default")
@@ -145,3 +149,28 @@ async def test_a_copy_that_cannot_be_made_leaves_nothing(store: Store) -> None:
         # The copy is there without its origin.
         await journal.delete("s", ignore)
         assert await journal.load("fork") is not None
+
+
+async def test_a_fork_of_a_session_that_is_deleted_meanwhile_is_not_one_of_the_next_of_its_name(
+    engine: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, go_on, loop = asyncio.Event(), asyncio.Event(), asyncio.get_running_loop()
+
+    def slow(picture: Picture, turn_id: str) -> Picture:
+        loop.call_soon_threadsafe(made.set)
+        asyncio.run_coroutine_threadsafe(go_on.wait(), loop).result()
+        return cut_to(picture, turn_id)
+
+    monkeypatch.setattr("services.state_engine.opening.cut_to", slow)
+    await calls.opened(engine)
+    await calls.said(engine, "t")
+    request = state_pb2.ForkRequest(session_id="s", turn_id="t", new_session_id="fork")
+    fork = asyncio.ensure_future(engine.stub.Fork(request))
+    await made.wait()
+    await engine.stub.DeleteSession(state_pb2.DeleteSessionRequest(session_id="s"))
+    await calls.opened(engine)
+    await calls.said(engine, "another")
+    go_on.set()
+
+    assert (await refused(fork)).reason == "TURN_NOT_FOUND"
+    assert (await refused(engine.stub.GetState(state_pb2.GetStateRequest(session_id="fork")))).code.name == "NOT_FOUND"

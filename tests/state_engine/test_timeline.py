@@ -151,6 +151,30 @@ def test_a_turn_with_many_stimuli_is_folded_as_any_other(seed: int, early: bool)
         assert np.allclose(in_order, by_the_sum(law, [parent, *stimuli], moment), rtol=1e-9, atol=1e-9)
 
 
+@settings(max_examples=60)
+@given(st.integers(0, 2**32))
+def test_what_is_taken_back_among_many_leaves_no_trace_though_their_turn_does_not_begin_after_its_parent(
+    seed: int,
+) -> None:
+    law = TemperamentLibrary().named("default").dynamics
+    random = Random(seed)
+
+    def some(name: str, count: int) -> list[Stimulus]:
+        impulse = law.impulse(np.full(law.size, 1.0 + random.random()))
+        return [Stimulus((START_NS + random.randrange(10**13), f"{name}{number}"), impulse) for number in range(count)]
+
+    above, many = some("above", random.randrange(1, 4)), some("own", 100)
+    lived = built(law, [("t", "", above), ("u", "t", many)])
+    for _ in range(6):
+        lived.state("u", START_NS + random.randrange(2 * 10**13))
+        gone = many.pop(random.randrange(len(many)))
+        lived.remove_stimulus("u", gone.key[1])
+        fresh = built(law, [("t", "", above), ("u", "t", many)])
+        for moment in (START_NS + random.randrange(10**13), START_NS + 10**13):
+            (expected,) = fresh.states("u", [moment])
+            assert lived.state("u", moment).tobytes() == expected.tobytes()
+
+
 @settings(max_examples=15)
 @given(st.integers(0, 2**32))
 def test_long_branches_with_much_that_is_late_have_the_bits_of_those_on_time(seed: int) -> None:
